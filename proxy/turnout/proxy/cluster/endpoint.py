@@ -1,0 +1,59 @@
+"""One address that can answer, as one worker sees it, and the lease on it that a request holds."""
+
+from enum import Enum
+
+from turnout.proxy.telemetry.counters import Counters
+from turnout.proxy.telemetry.layout import EndpointWord
+
+_ACTIVE, _REQUESTS, _FAILURES = int(EndpointWord.ACTIVE), int(EndpointWord.REQUESTS), int(EndpointWord.FAILURES)
+
+
+class Outcome(Enum):
+    """How an attempt on an endpoint ended, as far as the endpoint is to blame."""
+
+    OK = "ok"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+
+
+class Endpoint:
+    """An address and a port. `record` is the offset of its counters; `removed`: no new request goes there."""
+
+    __slots__ = ("active", "address", "key", "port", "record", "removed")
+
+    def __init__(self, address: str, port: int, record: int) -> None:
+        self.address = address
+        self.port = port
+        self.key = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+        self.record = record
+        self.active = 0
+        self.removed = False
+
+    def __repr__(self) -> str:
+        return f"<Endpoint {self.key} active={self.active}{' removed' if self.removed else ''}>"
+
+
+class Lease:
+    """A request's right to an endpoint: counted while it lasts, released exactly once."""
+
+    __slots__ = ("_counters", "endpoint", "released")
+
+    def __init__(self, endpoint: Endpoint, counters: Counters) -> None:
+        self._counters = counters
+        self.endpoint = endpoint
+        self.released = False
+        endpoint.active += 1
+        words = counters.words
+        words[endpoint.record + _ACTIVE] += 1
+        words[endpoint.record + _REQUESTS] += 1
+
+    def release(self, outcome: Outcome, now: float) -> None:
+        if self.released:
+            raise RuntimeError(f"the lease on {self.endpoint!r} is released twice")
+        self.released = True
+        endpoint = self.endpoint
+        endpoint.active -= 1
+        words = self._counters.words
+        words[endpoint.record + _ACTIVE] -= 1
+        if outcome is Outcome.FAILED:
+            words[endpoint.record + _FAILURES] += 1

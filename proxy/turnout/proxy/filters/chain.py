@@ -1,0 +1,17 @@
+"""The filters of a request, in order. What a rule asks for (header edits, rewrites, redirects) comes after the
+match and is compiled into the route; these hold for every request.
+"""
+
+from collections.abc import Callable
+
+from turnout.proxy.filters.forwarded import append_forwarded
+from turnout.proxy.filters.peer import Peer
+from turnout.proxy.filters.request_id import ensure_request_id
+from turnout.proxy.filters.steering import drop_steering
+from turnout.proxy.http.head import RequestHead
+
+REQUEST_FILTERS: tuple[Callable[[RequestHead, Peer], None], ...] = (
+    drop_steering,  # first: nothing below may see what an untrusted peer made up
+    append_forwarded,  # before the match, so that rules see what the upstream will
+    ensure_request_id,  # last: from here on an answer can name the request
+)

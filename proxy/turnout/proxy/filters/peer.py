@@ -1,0 +1,11 @@
+"""Who is on the other side of a downstream connection."""
+
+
+class Peer:
+    """An address as text, and whether what it says to steer us is believed (`--trusted`)."""
+
+    __slots__ = ("address", "trusted")
+
+    def __init__(self, address: bytes, *, trusted: bool) -> None:
+        self.address = address
+        self.trusted = trusted

@@ -1,0 +1,22 @@
+"""Every request has an id: the one it came with, or a new one of 128 random bits."""
+
+from random import getrandbits
+
+from turnout.proxy.filters.peer import Peer
+from turnout.proxy.http.head import RequestHead
+from turnout.proxy.http.names import Mark
+
+_REQUEST_ID = int(Mark.REQUEST_ID)
+MAX_BYTES = 256
+
+
+def ensure_request_id(head: RequestHead, peer: Peer | None) -> None:
+    """An id that is empty or too long to be logged is replaced."""
+    if head.marks & _REQUEST_ID:
+        request_id = head.get(b"x-request-id")
+        if request_id and len(request_id) <= MAX_BYTES:
+            head.request_id = request_id
+            return
+        head.remove((b"x-request-id",))
+    head.request_id = request_id = b"%032x" % getrandbits(128)
+    head.add(b"x-request-id", request_id)

@@ -1,0 +1,42 @@
+"""The grammar of field values that a proxy must read (RFC 9110 §5)."""
+
+import re
+
+from turnout.proxy.http.names import FORBIDDEN_IN_TRAILERS
+
+_FIELD_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([\t\x20-\x7e\x80-\xff]*?)[ \t]*\Z")
+
+
+class MalformedError(ValueError):
+    """A message breaks the grammar or the framing rules; str() says which."""
+
+
+def parse_tokens(value: bytes) -> list[bytes]:
+    """The elements of a comma-separated list, in lower case; empty ones are left out (RFC 9110 §5.6.1)."""
+    return [token for part in value.lower().split(b",") if (token := part.strip(b" \t"))]
+
+
+def parse_length(value: bytes) -> int:
+    """A Content-Length (RFC 9110 §8.6). Raises MalformedError for anything but 1-18 digits."""
+    if not value.isdigit() or len(value) > 18:
+        raise MalformedError("invalid Content-Length")
+    return int(value)
+
+
+def parse_trailer(line: bytes) -> tuple[bytes, bytes] | None:
+    """One line of a trailer section; None for a field that must not come in one (RFC 9110 §6.5.1)."""
+    match = _FIELD_LINE.match(line)
+    if match is None:
+        raise MalformedError("malformed trailer")
+    name, value = match.groups()
+    lower = name.lower()
+    return None if lower in FORBIDDEN_IN_TRAILERS else (lower, value)
+
+
+def parse_keep_alive_s(value: bytes) -> float | None:
+    """The `timeout` of a Keep-Alive field in seconds; None if it has none that can be read."""
+    for part in parse_tokens(value):
+        name, _, seconds = part.partition(b"=")
+        if name == b"timeout" and seconds.isdigit() and len(seconds) < 10:
+            return float(seconds)
+    return None

@@ -1,0 +1,80 @@
+"""The request target and the authority (RFC 9112 §3.2, RFC 3986 §5.2.4).
+
+What is matched is what is forwarded: dot segments, also written as %2e, are resolved first, so that no upstream can
+see another path than the route table did. `%2F` stays. A fragment, a backslash (which some servers take for a
+slash) and an escaped NUL are refused.
+"""
+
+import re
+
+from turnout.proxy.http.fields import MalformedError
+
+MAX_LEARNED = 1_024
+
+_AUTHORITY = re.compile(rb"(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9\-._~!$&'()*+;=%]+)(?::([0-9]{0,5}))?\Z")
+_ABSOLUTE = re.compile(rb"https?://([^/?#]*)(/[^?#]*)?(\?[^#]*)?\Z", re.IGNORECASE)
+_ENCODED_DOT = re.compile(rb"%2e", re.IGNORECASE)
+
+
+def split_target(target: bytes, method: bytes) -> tuple[bytes, bytes | None, bytes | None]:
+    """Path (normalised), query (None if there is no `?`) and authority (None unless in absolute form)."""
+    authority = None
+    if target[:1] != b"/":
+        if target == b"*":
+            if method != b"OPTIONS":
+                raise MalformedError("asterisk-form without OPTIONS")
+            return b"*", None, None
+        match = _ABSOLUTE.match(target)
+        if match is None:
+            raise MalformedError("the target is neither in origin-form nor in absolute-form")
+        authority = match[1]
+        target = (match[2] or b"/") + (match[3] or b"")
+    if b"#" in target or b"\\" in target:
+        raise MalformedError("a fragment or a backslash in the target")
+    path, mark, query = target.partition(b"?")
+    if b"/." in path or b"%" in path:
+        path = normalize_path(path)
+    return path, query if mark else None, authority
+
+
+def normalize_path(path: bytes) -> bytes:
+    """Resolve `.` and `..` segments, above the root too; a resolved last segment leaves a slash."""
+    if b"%00" in path:
+        raise MalformedError("an escaped NUL in the path")
+    kept: list[bytes] = []
+    segments = path.split(b"/")[1:]
+    for segment in segments:
+        plain = _ENCODED_DOT.sub(b".", segment) if b"%" in segment else segment
+        if plain == b"..":
+            if kept:
+                kept.pop()
+        elif plain != b".":
+            kept.append(segment)
+    if _ENCODED_DOT.sub(b".", segments[-1]) in (b".", b".."):
+        kept.append(b"")
+    return b"/" + b"/".join(kept)
+
+
+def parse_authority(authority: bytes) -> str:
+    """The host of an authority, in lower case, without port. Raises MalformedError for an invalid or empty one."""
+    match = _AUTHORITY.match(authority)
+    if match is None:
+        raise MalformedError("invalid Host")
+    return match[1].decode("ascii").lower().rstrip(".")
+
+
+class Authorities:
+    """Authorities seen, with their hosts: clients name few, so each is parsed once. Bounded."""
+
+    __slots__ = ("hosts",)
+
+    def __init__(self) -> None:
+        self.hosts: dict[bytes, str] = {}
+
+    def look_up(self, authority: bytes) -> str:
+        host = self.hosts.get(authority)
+        if host is None:
+            host = parse_authority(authority)
+            if len(self.hosts) < MAX_LEARNED:
+                self.hosts[authority] = host
+        return host

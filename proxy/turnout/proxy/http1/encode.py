@@ -1,0 +1,59 @@
+"""Heads and bodies to bytes. What goes out is always framed here, whatever framing it came with."""
+
+from http import HTTPStatus
+
+from turnout.proxy.http.head import CHUNKED, UNTIL_CLOSE, Fields, RequestHead, ResponseHead
+from turnout.proxy.http.names import Mark
+
+_LENGTH = int(Mark.CONTENT_LENGTH)
+
+STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
+LAST_CHUNK = b"0\r\n\r\n"
+
+
+def encode_request(head: RequestHead, data: bytes, end: bool) -> bytes:
+    """The head for an upstream, with the body that is already there (`end`: all of it)."""
+    parts = [head.method, b" ", head.target, b" HTTP/1.1\r\nhost: ", head.authority, b"\r\n"]
+    if head.fields:
+        parts += (b"\r\n".join(map(b": ".join, head.fields)), b"\r\n")
+    if head.upgrade:
+        parts.append(b"connection: upgrade\r\nupgrade: %b\r\n" % head.upgrade)
+    if head.length == CHUNKED:
+        parts += (b"transfer-encoding: chunked\r\n\r\n", encode_chunk(data, end, head.trailers))
+    elif head.marks & _LENGTH:
+        parts += (b"content-length: %d\r\n\r\n" % head.length, data)
+    else:
+        parts.append(b"\r\n")
+    return b"".join(parts)
+
+
+def encode_response(head: ResponseHead, data: bytes, end: bool, connection: bytes) -> bytes:
+    """The head for a downstream, with the body that is already there; `connection` is that field's value or empty.
+
+    `head.length` is CHUNKED only towards HTTP/1.1; UNTIL_CLOSE has no framing field.
+    """
+    parts = [STATUS_LINES.get(head.status) or b"HTTP/1.1 %d \r\n" % head.status]
+    if head.fields:
+        parts += (b"\r\n".join(map(b": ".join, head.fields)), b"\r\n")
+    if connection:
+        parts.append(b"connection: %b\r\n" % connection)
+    if head.upgrade:
+        parts.append(b"upgrade: %b\r\n" % head.upgrade)
+    if head.length == CHUNKED:
+        body = b"" if head.bodyless else encode_chunk(data, end, head.trailers)
+        parts += (b"transfer-encoding: chunked\r\n\r\n", body)
+    elif head.length == UNTIL_CLOSE or head.status < 200 or head.status == 204:
+        parts += (b"\r\n", data)
+    else:
+        parts += (b"content-length: %d\r\n\r\n" % head.length, data)
+    return b"".join(parts)
+
+
+def encode_chunk(data: bytes, end: bool, trailers: Fields) -> bytes:
+    """`data` as one chunk (none if it is empty), and the last chunk with the trailers if this is the end."""
+    chunk = b"%x\r\n%b\r\n" % (len(data), data) if data else b""
+    if not end:
+        return chunk
+    if not trailers:
+        return chunk + LAST_CHUNK
+    return b"%b0\r\n%b\r\n\r\n" % (chunk, b"\r\n".join(map(b": ".join, trailers)))

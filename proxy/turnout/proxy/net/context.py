@@ -1,0 +1,55 @@
+"""What the connections of a worker share, and what those of a listener do."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+from turnout.proxy.exchange import Scope, Services
+from turnout.proxy.http.names import REQUEST_MARKS, RESPONSE_MARKS, Names
+from turnout.proxy.http.target import Authorities
+from turnout.proxy.net.options import Options
+from turnout.proxy.net.timers import Timers
+from turnout.proxy.net.trust import Trust
+
+
+class Closable(Protocol):
+    """A connection that can be cut."""
+
+    def close_now(self) -> None: ...
+
+
+class WorkerContext:
+    """One per worker. `connections` are the open downstream ones; `on_idle` is called when the last is gone."""
+
+    __slots__ = (
+        "authorities", "clock", "connections", "draining", "loop", "on_idle", "options", "request_names",
+        "response_names", "services", "timers", "trust",
+    )  # fmt: skip
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, clock: Callable[[], float], timers: Timers, services: Services,
+        options: Options,
+    ) -> None:  # fmt: skip
+        self.loop = loop
+        self.clock = clock
+        self.timers = timers
+        self.services = services
+        self.options = options
+        self.trust = Trust(options.trusted)
+        self.request_names = Names(REQUEST_MARKS, steering=True)
+        self.response_names = Names(RESPONSE_MARKS)
+        self.authorities = Authorities()
+        self.connections: set[Closable] = set()
+        self.draining = False
+        self.on_idle: Callable[[], None] = lambda: None
+
+
+class ListenerContext:
+    """One per listener. New exchanges take `scope` as it is at that moment; a reload replaces it."""
+
+    __slots__ = ("name", "scope", "worker")
+
+    def __init__(self, name: str, scope: Scope, worker: WorkerContext) -> None:
+        self.name = name
+        self.scope = scope
+        self.worker = worker

@@ -1,0 +1,269 @@
+"""One connection of a client: bytes to exchanges, answers to bytes; one request at a time, pipelined ones in order.
+
+    reading a head → exchange → (answer is out) → reading the next head … → closing → lost
+
+A connection that must be closed while the client may still be sending is closed in two steps (RFC 9112 §9.6): our
+side first, then all when the client has closed too, or after `LINGER_S`; else a reset could destroy the answer in
+the client's hands.
+"""
+
+import asyncio
+import socket
+import struct
+from typing import cast
+
+from turnout.proxy.errors import HEAD_TIMEOUT, Failure
+from turnout.proxy.exchange import Exchange
+from turnout.proxy.filters.peer import Peer
+from turnout.proxy.http.head import CHUNKED, UNTIL_CLOSE, Fields, RequestHead, ResponseHead
+from turnout.proxy.http1.encode import encode_chunk, encode_response
+from turnout.proxy.http1.request import RequestDecoder
+from turnout.proxy.net.context import ListenerContext
+from turnout.proxy.net.timers import NEVER
+from turnout.proxy.telemetry.layout import Word
+
+LINGER_S = 1.0
+MAX_KEPT_BYTES = 65_536
+"""Pipelined bytes that may wait before the client is not read from any more."""
+
+_BY_EXCHANGE, _BY_KEPT = 1, 2
+_RESET = struct.pack("ii", 1, 0)
+
+
+class DownstreamConnection(asyncio.Protocol):
+    """The asyncio protocol of an accepted connection, and the downstream of its exchanges."""
+
+    __slots__ = (
+        "__weakref__", "_chunked", "_close_after", "_closing_at", "_decoder", "_exchange", "_head_since",
+        "_last_active", "_listener", "_paused_by", "_trailers", "_transport", "_until_close", "_worker", "peer", "wake",
+    )  # fmt: skip
+
+    def __init__(self, listener: ListenerContext) -> None:
+        self._listener = listener
+        self._worker = worker = listener.worker
+        self._decoder = RequestDecoder(self, worker.request_names, worker.authorities, worker.options.max_head_bytes)
+        self._exchange: Exchange | None = None
+        self._transport = cast(asyncio.Transport, None)
+        self.peer = cast(Peer, None)
+        self._head_since = self._last_active = self._closing_at = 0.0
+        self._chunked = self._close_after = self._until_close = False
+        self._paused_by = 0
+        self._trailers: Fields = []
+        self.wake = NEVER
+
+    def __repr__(self) -> str:
+        state = "closing" if self._closing_at else repr(self._exchange) if self._exchange else "idle"
+        return f"<DownstreamConnection {state} {self._decoder!r}>"
+
+    # From the loop
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        worker = self._worker
+        self._transport = cast(asyncio.Transport, transport)
+        peername = transport.get_extra_info("peername")
+        self.peer = worker.trust.look_up(peername[0] if peername else "")
+        self._last_active = now = worker.clock()
+        worker.connections.add(self)
+        counters = worker.services.counters
+        counters.add(Word.CONNECTIONS_ACTIVE)
+        counters.add(Word.CONNECTIONS_TOTAL)
+        worker.timers.wake_at(self, now + worker.options.downstream_idle_timeout_s)
+
+    def data_received(self, data: bytes) -> None:
+        if self._closing_at:
+            return
+        self._last_active = self._worker.clock()
+        self._decoder.feed(data)
+        if self._decoder.kept_bytes:
+            self._on_kept()
+
+    def eof_received(self) -> None:
+        """The client closed: as in Envoy, that ends what it asked for; nobody computes for a reader who left."""
+
+    def connection_lost(self, error: Exception | None) -> None:
+        worker = self._worker
+        worker.services.counters.add(Word.CONNECTIONS_ACTIVE, -1)
+        worker.timers.forget(self)
+        self._decoder.stop()
+        if self._exchange is not None:
+            self._exchange.on_downstream_gone()
+        worker.connections.discard(self)
+        if not worker.connections:
+            worker.on_idle()
+
+    def pause_writing(self) -> None:
+        if self._exchange is not None:
+            self._exchange.on_downstream_blocked(True)
+
+    def resume_writing(self) -> None:
+        if self._exchange is not None:
+            self._exchange.on_downstream_blocked(False)
+
+    def on_timer(self, now: float) -> float:
+        exchange, options = self._exchange, self._worker.options
+        if self._closing_at:
+            return self._on_linger(now)
+        if exchange is not None:
+            exchange.on_timer(now)
+            return NEVER if exchange.done else exchange.next_deadline()
+        if self._head_since:
+            deadline = self._head_since + options.head_timeout_s
+            if now >= deadline:
+                self._refuse(HEAD_TIMEOUT, "")
+                return NEVER
+            return deadline
+        deadline = self._last_active + options.downstream_idle_timeout_s
+        if now >= deadline:
+            self._transport.close()
+            return NEVER
+        return deadline
+
+    # From the decoder
+
+    def on_request(self, head: RequestHead, data: bytes, end: bool) -> None:
+        self._head_since = 0.0
+        listener = self._listener
+        worker = self._worker
+        self._exchange = exchange = Exchange(listener.scope, worker.services, self, head, worker.clock())
+        exchange.start(data, end)
+
+    def on_request_body(self, data: bytes, end: bool) -> None:
+        if self._exchange is not None:
+            self._exchange.on_request_body(data, end)
+
+    def on_request_malformed(self, failure: Failure, reason: str) -> None:
+        self._worker.services.counters.add(Word.MALFORMED_TOTAL)
+        if self._exchange is not None:
+            self._exchange.refuse(failure, reason)
+        else:
+            self._refuse(failure, reason)
+
+    def on_tunnel_data(self, data: bytes) -> None:
+        if self._exchange is not None:
+            self._exchange.on_downstream_tunnel_data(data)
+
+    # From the exchange
+
+    def send_response(self, head: ResponseHead, data: bytes, end: bool, *, close: bool) -> None:
+        """Write the answer's head, framed for what the client speaks, with the body that is there."""
+        exchange = self._exchange
+        assert exchange is not None
+        request = exchange.head
+        close = close or not request.keep_alive or self._worker.draining
+        if head.length < 0 and not head.bodyless:
+            if request.minor:
+                head.length = CHUNKED
+                self._chunked = True
+            else:
+                head.length = UNTIL_CLOSE
+                self._until_close = close = True
+        self._close_after = close
+        self._trailers = head.trailers
+        connection = b"close" if close else b"" if request.minor else b"keep-alive"
+        self._transport.write(encode_response(head, data, end, connection))
+
+    def send_interim(self, head: ResponseHead) -> None:
+        self._transport.write(encode_response(head, b"", True, b""))
+
+    def send_body(self, data: bytes, end: bool) -> None:
+        if self._chunked:
+            self._transport.write(encode_chunk(data, end, self._trailers))
+        elif data:
+            self._transport.write(data)
+
+    def begin_tunnel(self, head: ResponseHead) -> None:
+        self._close_after = True
+        self._transport.write(encode_response(head, b"", True, b"upgrade"))
+        self._decoder.tunnel()
+
+    def send_tunnel_data(self, data: bytes) -> None:
+        self._transport.write(data)
+
+    def abort(self) -> None:
+        """Cut the answer short. Where only the end of the connection would end it, it must be a reset."""
+        if self._until_close:
+            sock = self._transport.get_extra_info("socket")
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            self._transport.abort()
+        else:
+            self._transport.close()
+
+    def on_exchange_done(self, *, request_ended: bool) -> None:
+        self._exchange = None
+        self._chunked = False
+        if self._transport.is_closing():
+            return
+        if self._close_after or not request_ended:
+            self._begin_closing()
+            return
+        self._last_active = self._worker.clock()
+        self._paused_by &= ~_BY_KEPT
+        self.resume_reading()
+        self._decoder.next()
+        if self._decoder.kept_bytes:
+            self._on_kept()
+
+    def pause_reading(self) -> None:
+        self._pause(_BY_EXCHANGE)
+
+    def resume_reading(self) -> None:
+        self._resume(_BY_EXCHANGE)
+
+    def wake_at(self, deadline: float) -> None:
+        if deadline < self.wake:
+            self._worker.timers.wake_at(self, deadline)
+
+    # From the worker
+
+    def close_now(self) -> None:
+        """The drain is over."""
+        self._transport.abort()
+
+    # Closing
+
+    def _refuse(self, failure: Failure, reason: str) -> None:
+        self._head_since = 0.0
+        worker = self._worker
+        self._decoder.stop()
+        self._exchange = exchange = Exchange(
+            self._listener.scope, worker.services, self, RequestHead(), self._last_active
+        )
+        exchange.refuse(failure, reason)
+
+    def _begin_closing(self) -> None:
+        self._decoder.stop()
+        self._closing_at = self._worker.clock()
+        self._paused_by = 0
+        self._transport.resume_reading()
+        self._transport.write_eof()
+        self._worker.timers.wake_at(self, self._closing_at + LINGER_S)
+
+    def _on_linger(self, now: float) -> float:
+        """What is still to be written may take as long as an idle stream may."""
+        waiting = self._transport.get_write_buffer_size() > 0
+        if waiting and now < self._closing_at + self._worker.options.idle_timeout_s:
+            return now + LINGER_S
+        self._transport.abort()
+        return NEVER
+
+    # Reading
+
+    def _on_kept(self) -> None:
+        """Bytes wait in the decoder: of a head that is not complete, or of requests whose turn has not come."""
+        if self._exchange is None:
+            if not self._head_since:
+                self._head_since = self._last_active
+                self.wake_at(self._head_since + self._worker.options.head_timeout_s)
+        elif self._decoder.kept_bytes > MAX_KEPT_BYTES:
+            self._pause(_BY_KEPT)
+
+    def _pause(self, why: int) -> None:
+        if not self._paused_by:
+            self._transport.pause_reading()
+        self._paused_by |= why
+
+    def _resume(self, why: int) -> None:
+        if self._paused_by:
+            self._paused_by &= ~why
+            if not self._paused_by and not self._transport.is_closing():
+                self._transport.resume_reading()

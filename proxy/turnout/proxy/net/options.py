@@ -1,0 +1,16 @@
+"""What the command line says that a worker needs."""
+
+import msgspec
+
+
+class Options(msgspec.Struct, frozen=True):
+    """Durations in seconds, sizes in bytes. `access_log`: a path, `-` for standard output, or `off`."""
+
+    trusted: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
+    access_log: str = "-"
+    access_log_format: str = "json"
+    head_timeout_s: float = 15.0
+    idle_timeout_s: float = 300.0
+    downstream_idle_timeout_s: float = 3600.0
+    drain_timeout_s: float = 30.0
+    max_head_bytes: int = 65_536

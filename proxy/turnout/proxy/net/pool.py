@@ -1,0 +1,117 @@
+"""Connections to endpoints: idle ones kept for the next request, new ones made.
+
+The newest idle connection is taken first, so that the oldest can end. An idle one is closed before the upstream
+would do it (see UpstreamConnection), so that a request seldom meets a connection that is being closed.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from turnout.proxy.cluster.cluster import Cluster
+from turnout.proxy.cluster.endpoint import Endpoint, Lease
+from turnout.proxy.exchange import Exchange
+from turnout.proxy.http.names import RESPONSE_MARKS, Names
+from turnout.proxy.net.timers import Timers
+from turnout.proxy.net.upstream import UpstreamConnection
+from turnout.proxy.telemetry.counters import Counters
+from turnout.proxy.telemetry.layout import EndpointWord, Word
+
+
+class Pool:
+    """The upstream connections of a worker."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, clock: Callable[[], float], timers: Timers, counters: Counters,
+        max_head_bytes: int,
+    ) -> None:  # fmt: skip
+        self._loop = loop
+        self._clock = clock
+        self._timers = timers
+        self._counters = counters
+        self._max_head_bytes = max_head_bytes
+        self._names = Names(RESPONSE_MARKS)
+        self._idle: dict[Endpoint, list[UpstreamConnection]] = {}
+        self._connecting: set[asyncio.Task[None]] = set()
+
+    def borrow(self, lease: Lease, now: float) -> UpstreamConnection | None:
+        """An idle connection to the lease's endpoint, None if there is none that may still be used."""
+        idle = self._idle.get(lease.endpoint)
+        while idle:
+            connection = idle.pop()
+            if now < connection.idle_since + connection.idle_timeout_s and not connection.is_closing:
+                return connection
+            connection.close()
+        return None
+
+    def connect(self, exchange: Exchange, cluster: Cluster, lease: Lease) -> asyncio.Task[None]:
+        """Make a connection; the exchange is told when it is there or can't be. The task may be cancelled."""
+        task = self._loop.create_task(self._connect(exchange, cluster, lease.endpoint))
+        self._connecting.add(task)
+        task.add_done_callback(self._connecting.discard)
+        return task
+
+    def put(self, connection: UpstreamConnection) -> None:
+        """Keep a connection for the next request."""
+        endpoint = connection.endpoint
+        if endpoint.removed:
+            connection.close()
+            return
+        idle = self._idle.get(endpoint)
+        if idle is None:
+            self._idle[endpoint] = [connection]
+        else:
+            idle.append(connection)
+        wake = connection.idle_since + connection.idle_timeout_s
+        if wake < connection.wake:
+            self._timers.wake_at(connection, wake)
+
+    def drop(self, endpoint: Endpoint) -> None:
+        """An endpoint is gone: close its idle connections; those in use are closed when they come back."""
+        for connection in self._idle.pop(endpoint, ()):
+            connection.close()
+
+    def close(self) -> None:
+        """Close all that is idle or being made."""
+        for endpoint in list(self._idle):
+            self.drop(endpoint)
+        for task in self._connecting:
+            task.cancel()
+
+    def on_connected(self, connection: UpstreamConnection) -> None:
+        record = connection.endpoint.record
+        self._counters.add(Word.UPSTREAM_CONNECTIONS_ACTIVE)
+        self._counters.add(record + EndpointWord.CONNECTIONS_ACTIVE)
+        self._counters.add(record + EndpointWord.CONNECTIONS_TOTAL)
+
+    def on_lost(self, connection: UpstreamConnection) -> None:
+        self._timers.forget(connection)
+        self._counters.add(Word.UPSTREAM_CONNECTIONS_ACTIVE, -1)
+        self._counters.add(connection.endpoint.record + EndpointWord.CONNECTIONS_ACTIVE, -1)
+        idle = self._idle.get(connection.endpoint)
+        if idle and connection in idle:
+            idle.remove(connection)
+
+    async def _connect(self, exchange: Exchange, cluster: Cluster, endpoint: Endpoint) -> None:
+        config = cluster.config
+        try:
+            async with asyncio.timeout(config.connect_timeout_s):
+                _, connection = await self._loop.create_connection(
+                    lambda: UpstreamConnection(
+                        self, endpoint, self._names, self._max_head_bytes, config.pool_idle_timeout_s
+                    ),
+                    endpoint.address,
+                    endpoint.port,
+                )
+        except TimeoutError:
+            self._fail(exchange, endpoint, f"no connection within {config.connect_timeout_s:g} s")
+        except OSError as error:
+            self._fail(exchange, endpoint, error.strerror or str(error))
+        else:
+            if connection.is_closing:
+                self._fail(exchange, endpoint, "closed at once")
+            else:
+                exchange.on_upstream_ready(connection)
+
+    def _fail(self, exchange: Exchange, endpoint: Endpoint, reason: str) -> None:
+        self._counters.add(endpoint.record + EndpointWord.CONNECT_FAILURES)
+        exchange.on_connect_failed(reason)

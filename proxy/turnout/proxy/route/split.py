@@ -1,0 +1,59 @@
+"""The weighted choice among the backends of a route (Envoy `WeightedCluster`: a random value modulo the sum of the
+weights, the first cumulative interval that holds it)."""
+
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
+
+from turnout.proxy.route.edits import compile_edits
+from turnout.rules.snapshot import Backend, Forward, Redirect, Rewrite, Route
+
+
+class Share:
+    """One backend of a route, compiled. `record` is the offset of its counters."""
+
+    __slots__ = (
+        "cluster", "missing", "record", "redirect", "request_edits", "response_edits", "rewrite", "weight",
+    )  # fmt: skip
+
+    def __init__(self, route: Route, backend: Backend, *, missing: bool, record: int) -> None:
+        assert isinstance(route.action, Forward)
+        self.cluster = backend.cluster
+        self.weight = backend.weight
+        self.missing = missing
+        self.record = record
+        self.redirect: Redirect | None = backend.redirect
+        self.rewrite: Rewrite | None = _merge(route.action.rewrite, backend.rewrite)
+        self.request_edits = compile_edits(route.request_headers, backend.request_headers)
+        self.response_edits = compile_edits(route.response_headers, backend.response_headers)
+
+
+class Split:
+    """All shares of a route with a weight above 0."""
+
+    __slots__ = ("_bounds", "_total", "only", "shares")
+
+    def __init__(self, shares: Sequence[Share]) -> None:
+        self.shares = tuple(share for share in shares if share.weight)
+        self._bounds = tuple(accumulate(share.weight for share in self.shares))
+        self._total = self._bounds[-1]
+        self.only = self.shares[0] if len(self.shares) == 1 else None
+
+    def choose(self, random: float) -> Share:
+        """The share that `random`, in [0, 1), falls into."""
+        return self.only or self.shares[bisect_right(self._bounds, int(random * self._total))]
+
+
+def compile_split(route: Route, missing: frozenset[str], records: Mapping[tuple[str, str, str], int]) -> Split:
+    assert isinstance(route.action, Forward)
+    return Split([
+        Share(route, backend, missing=backend.cluster in missing, record=records["route", route.name, backend.cluster])
+        for backend in route.action.backends
+    ])  # fmt: skip
+
+
+def _merge(route: Rewrite | None, backend: Rewrite | None) -> Rewrite | None:
+    """A backend's rewrite wins part by part over the route's."""
+    if route is None or backend is None:
+        return backend or route
+    return Rewrite(hostname=backend.hostname or route.hostname, path=backend.path or route.path)

@@ -1,0 +1,130 @@
+"""How a new configuration comes to serve: whole or not at all.
+
+The steps: names resolved (a while is given to those never asked before) → new ports bound → endpoints and
+Snapshot sent to every worker → all acknowledge → listeners swapped → it is the one that serves. A step that fails
+leaves the old one serving: nothing is closed before the last step, and workers that had taken the new Snapshot
+get the old one back.
+"""
+
+import asyncio
+import logging
+
+import msgspec
+
+from turnout.proxy.supervisor.dns import Lookup, Resolver
+from turnout.proxy.supervisor.endpoints import clusters_of, dns_names, resolve
+from turnout.proxy.supervisor.pool import Pool
+from turnout.proxy.supervisor.sockets import BindError, Change, Sockets
+from turnout.proxy.supervisor.state import State
+from turnout.proxy.telemetry.layout import Layout, route_keys
+from turnout.proxy.worker.messages import Configure
+from turnout.rules.snapshot import Snapshot
+from turnout.rules.source import Loaded, Rejected
+
+logger = logging.getLogger(__name__)
+
+WARM_TIMEOUT_S = 5.0
+"""How long a new configuration waits for the first answer about its names; then it serves 503 for them."""
+CONFIGURE_TIMEOUT_S = 30.0
+"""How long workers may take to judge a Snapshot."""
+
+
+class Configuration:
+    """Applies updates to sockets and workers, and keeps the endpoints of what serves up to date."""
+
+    def __init__(
+        self,
+        state: State,
+        layout: Layout,
+        sockets: Sockets,
+        pool: Pool,
+        lookup: Lookup,
+        dns_refresh_s: float,
+        warm_timeout_s: float = WARM_TIMEOUT_S,
+    ) -> None:
+        self.resolver = Resolver(lookup, dns_refresh_s, self._on_resolved)
+        self._state = state
+        self._layout = layout
+        self._sockets = sockets
+        self._pool = pool
+        self._warm_timeout_s = warm_timeout_s
+        self._number = 0
+
+    async def apply(self, update: Loaded | Rejected) -> None:
+        """Take an update, or say in log and state why not. Updates come one after the other."""
+        if isinstance(update, Rejected):
+            for error in update.errors:
+                logger.error("%s", error)
+            self._state.refused("the rules have errors", update.errors)
+        else:
+            for warning in update.warnings:
+                logger.warning("%s", warning)
+            try:
+                await self._serve(update)
+            except BindError as error:
+                logger.error("%s", error)
+                self._state.refused(str(error))
+        if self._state.last_error is not None and self._state.served is not None:
+            logger.error("not reloaded, version %s serves on", self._state.served.version)
+
+    def close(self) -> None:
+        """Stop asking for names."""
+        self.resolver.keep_only(set())
+
+    async def _serve(self, loaded: Loaded) -> None:
+        snapshot = loaded.snapshot
+        await self.resolver.follow(dns_names(snapshot.clusters), self._warm_timeout_s)
+        change = self._sockets.prepare(snapshot.listeners)
+        version = snapshot.version()
+        error = await self._configure(snapshot, version)
+        if error:
+            self._sockets.abandon(change)
+            await self._go_back(error)
+            return
+        self._swap_listeners(change)
+        self._state.accepted(loaded, version, self._number)
+        self._settle(snapshot)
+        addresses = ", ".join(str(bound.address) for bound in self._sockets.listeners.values())
+        logger.info("version %s serves on %s", version, addresses)
+
+    async def _configure(self, snapshot: Snapshot, version: str) -> str:
+        """Send a Snapshot and wait for all workers; why it was not taken, or empty."""
+        for cluster in snapshot.clusters:
+            self._pool.resolve(resolve(cluster, self.resolver, self._layout))
+        self._number += 1
+        records = self._layout.allot(route_keys(snapshot))
+        self._pool.configure(Configure(self._number, msgspec.Raw(snapshot.encode()), version, records))
+        try:
+            async with asyncio.timeout(CONFIGURE_TIMEOUT_S):
+                return await self._pool.configured(self._number)
+        except TimeoutError:
+            return f"workers did not take it within {CONFIGURE_TIMEOUT_S:g} s"
+
+    async def _go_back(self, error: str) -> None:
+        logger.error("workers refused the configuration: %s", error)
+        self._state.refused(f"workers refused it: {error}")
+        served = self._state.served
+        if served is not None:
+            # A worker that had taken the new one may have dropped what only the old one names.
+            self._pool.keep_only(set())
+            await self._configure(served.loaded.snapshot, served.version)
+            self._settle(served.loaded.snapshot)
+
+    def _swap_listeners(self, change: Change) -> None:
+        for name in change.removed:
+            self._pool.unlisten(name)
+        for bound in change.added:
+            self._pool.listen(bound)
+        self._sockets.commit(change)
+
+    def _settle(self, snapshot: Snapshot) -> None:
+        """Forget what no longer serves, and catch up with answers that came while workers were asked."""
+        self.resolver.keep_only(dns_names(snapshot.clusters))
+        self._pool.keep_only({cluster.name for cluster in snapshot.clusters})
+        for cluster in snapshot.clusters:
+            self._pool.resolve(resolve(cluster, self.resolver, self._layout))
+
+    def _on_resolved(self, host: str) -> None:
+        served = self._state.served
+        for cluster in clusters_of(served.loaded.snapshot, host) if served else ():
+            self._pool.resolve(resolve(cluster, self.resolver, self._layout))

@@ -1,0 +1,100 @@
+"""What the admin shows as JSON: the configuration, the clusters, and all counters. Plain data, no I/O."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from turnout.proxy.supervisor.counters import Counts, RecordWords, requests_of
+from turnout.proxy.supervisor.dns import Resolver, is_ip_literal
+from turnout.proxy.supervisor.endpoints import addresses_of
+from turnout.proxy.supervisor.state import State
+from turnout.proxy.telemetry.layout import BOUNDS_S, EndpointWord, RecordKey, RouteWord, Word
+from turnout.rules.snapshot import Cluster, Origin, Origins
+
+Json = dict[str, Any]
+Records = Sequence[tuple[RecordKey, int]]
+HISTOGRAMS = (("downstream", RouteWord.DOWNSTREAM), ("upstream", RouteWord.UPSTREAM), ("proxy", RouteWord.PROXY))
+BY_ROUTE = {Word.DOWNSTREAM_BYTES_RECEIVED, Word.DOWNSTREAM_BYTES_SENT}
+"""Words that stay zero: bytes are counted in the route records."""
+NO_WORDS: RecordWords = [0] * len(EndpointWord)
+
+
+def config_dump(state: State) -> Json:
+    """The Snapshot that serves, its version, where its parts were written, and why the last change was refused."""
+    served, error = state.served, state.last_error
+    return {
+        "version": served.version if served else None,
+        "number": served.number if served else None,
+        "loaded_at": served.since if served else None,
+        "snapshot": served.loaded.snapshot if served else None,
+        "origins": _origins(served.loaded.origins) if served else None,
+        "warnings": [str(warning) for warning in served.loaded.warnings] if served else [],
+        "last_error": error,
+    }
+
+
+def clusters_dump(clusters: Iterable[Cluster], resolver: Resolver, counts: Counts, records: Records) -> Json:
+    """Each cluster's endpoints, with requests in flight and totals; names with what is wrong with them."""
+    offsets = {key: offset for key, offset in records if key[0] == "endpoint"}
+    dumped = []
+    for cluster in clusters:
+        endpoints = []
+        for address in addresses_of(cluster, resolver):
+            words = counts.records.get(offsets.get(("endpoint", cluster.name, str(address)), -1), NO_WORDS)
+            endpoints.append({"address": address.host, "port": address.port, "state": "HEALTHY", **_endpoint(words)})
+        names = {e.address for e in cluster.endpoints if not is_ip_literal(e.address)}
+        dumped.append(
+            {
+                "name": cluster.name,
+                "endpoints": endpoints,
+                "dns": [{"name": name, "error": resolver.error(name) or None} for name in sorted(names)],
+            }
+        )
+    return {"clusters": dumped}
+
+
+def stats_dump(counts: Counts, records: Records, supervisor: Json) -> Json:
+    """Every counter by name, summed over all workers. Times are seconds."""
+    routes, endpoints = [], []
+    for (kind, first, second), offset in records:
+        words = counts.records.get(offset)
+        if words is None:
+            continue
+        if kind == "route":
+            routes.append({"route": first, "predictor": second, **_route(words)})
+        else:
+            endpoints.append({"predictor": first, "endpoint": second, **_endpoint(words)})
+    process = {word.name.lower(): counts.words[word] for word in Word if word not in BY_ROUTE}
+    return {"supervisor": supervisor, "process": process, "routes": routes, "endpoints": endpoints}
+
+
+def _route(words: RecordWords) -> Json:
+    return {
+        "bytes_received": words[RouteWord.BYTES_RECEIVED],
+        "bytes_sent": words[RouteWord.BYTES_SENT],
+        "requests": [{"code_class": c, "flag": f, "count": n} for c, f, n in requests_of(words)],
+        "seconds": {name: _histogram(words, word) for name, word in HISTOGRAMS},
+    }
+
+
+def _histogram(words: RecordWords, start: int) -> Json:
+    buckets = words[start : start + len(BOUNDS_S) + 1]
+    return {"count": sum(buckets), "sum": words[start + len(BOUNDS_S) + 1] / 1e9, "buckets": buckets}
+
+
+def _endpoint(words: RecordWords) -> Json:
+    return {word.name.lower(): words[word] for word in EndpointWord}
+
+
+def _origins(origins: Origins) -> Json:
+    return {
+        "routes": [
+            {"route": name, "match": index, "origin": str(origin)} for (name, index), origin in origins.routes.items()
+        ],
+        "clusters": _named(origins.clusters),
+        "missing": _named(origins.missing),
+        "listeners": _named(origins.listeners),
+    }
+
+
+def _named(origins: dict[str, Origin]) -> dict[str, str]:
+    return {name: str(origin) for name, origin in origins.items()}

@@ -1,0 +1,165 @@
+"""The counters as Prometheus metrics, read and added up when they are asked for.
+
+Names and units follow Prometheus' conventions: base units, `_total` on counters. Series appear with their first
+count. Labels: `route` is the rule's name ("" if no route took the request), `predictor` the cluster's.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import accumulate
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.exposition import generate_latest
+from prometheus_client.registry import Collector
+
+from turnout.proxy.supervisor.counters import Counts, RecordWords, requests_of
+from turnout.proxy.supervisor.state import Facts
+from turnout.proxy.telemetry.layout import (
+    BOUNDS_S,
+    EndpointWord,
+    RecordKey,
+    RouteWord,
+    Word,
+)
+
+NANOSECOND = 1e-9
+ROUTE = ("route", "predictor")
+ENDPOINT = ("predictor", "endpoint")
+
+PROCESS_GAUGES = (
+    (Word.CONNECTIONS_ACTIVE, "turnout_downstream_connections", "Open connections from clients"),
+    (Word.REQUESTS_ACTIVE, "turnout_active_requests", "Requests being answered"),
+    (Word.TUNNELS_ACTIVE, "turnout_tunnels", "Upgraded connections being passed through"),
+)
+PROCESS_COUNTERS = (
+    (Word.CONNECTIONS_TOTAL, "turnout_downstream_connections", "Connections accepted"),
+    (Word.MALFORMED_TOTAL, "turnout_malformed_requests", "Requests refused as malformed"),
+    (Word.ACCESS_LOG_DROPPED, "turnout_access_log_dropped", "Access log lines that could not be written"),
+)
+DOWNSTREAM_BYTES = (
+    (RouteWord.BYTES_RECEIVED, "turnout_downstream_received_bytes", "Bytes received from clients"),
+    (RouteWord.BYTES_SENT, "turnout_downstream_sent_bytes", "Bytes sent to clients"),
+)
+ROUTE_HISTOGRAMS = (
+    (RouteWord.DOWNSTREAM, "turnout_downstream_seconds", "From a request's head to the end of its answer"),
+    (
+        RouteWord.UPSTREAM,
+        "turnout_upstream_seconds",
+        "Waiting for the upstream, to the end of its answer",
+    ),
+    (RouteWord.PROXY, "turnout_proxy_seconds", "The proxy's own share of a request's time"),
+)
+ROUTE_COUNTERS = (
+    (RouteWord.BYTES_RECEIVED, "turnout_route_received_bytes", "Bytes received from clients, by route"),
+    (RouteWord.BYTES_SENT, "turnout_route_sent_bytes", "Bytes sent to clients, by route"),
+)
+ENDPOINT_GAUGES = (
+    (EndpointWord.ACTIVE, "turnout_upstream_active_requests", "Requests in flight to an endpoint"),
+    (EndpointWord.CONNECTIONS_ACTIVE, "turnout_upstream_connections", "Open connections to an endpoint"),
+)
+ENDPOINT_COUNTERS = (
+    (EndpointWord.CONNECTIONS_TOTAL, "turnout_upstream_connections", "Connections made to an endpoint"),
+    (EndpointWord.CONNECT_FAILURES, "turnout_upstream_connect_failures", "Connections that failed"),
+    (EndpointWord.REQUESTS, "turnout_upstream_requests", "Requests sent to an endpoint"),
+    (EndpointWord.FAILURES, "turnout_upstream_failures", "Requests that an endpoint failed"),
+)
+
+
+class ProxyCollector(Collector):
+    """All metrics of a proxy at one moment, in a registry's form."""
+
+    def __init__(self, counts: Counts, records: Sequence[tuple[RecordKey, int]], facts: Facts) -> None:
+        self._counts = counts
+        self._routes = _written(counts, records, "route")
+        self._endpoints = _written(counts, records, "endpoint")
+        self._facts = facts
+
+    def collect(self) -> Iterator[Metric]:
+        yield self._requests()
+        for word, name, text in ROUTE_HISTOGRAMS:
+            yield self._histogram(name, text, word)
+        yield from _families(CounterMetricFamily, self._routes, ROUTE, ROUTE_COUNTERS)
+        # A gauge and a counter may share a name here: the counter's gets `_total`.
+        yield from _families(GaugeMetricFamily, self._endpoints, ENDPOINT, ENDPOINT_GAUGES)
+        yield from _families(CounterMetricFamily, self._endpoints, ENDPOINT, ENDPOINT_COUNTERS)
+        for place, name, text in PROCESS_GAUGES:
+            yield GaugeMetricFamily(name, text, value=self._counts.words[place])
+        for place, name, text in PROCESS_COUNTERS:
+            yield CounterMetricFamily(name, text, value=self._counts.words[place])
+        # Every request ends in one route record, so these need no words of their own.
+        for word, name, text in DOWNSTREAM_BYTES:
+            yield CounterMetricFamily(name, text, value=sum(words[word] for _, words in self._routes))
+        yield from _supervisor_families(self._facts)
+
+    def _requests(self) -> Metric:
+        family = CounterMetricFamily("turnout_requests", "Requests that ended", labels=[*ROUTE, "code_class", "flag"])
+        for labels, words in self._routes:
+            for code, flag, value in requests_of(words):
+                family.add_metric([*labels, code, flag], value)
+        return family
+
+    def _histogram(self, name: str, text: str, word: int) -> Metric:
+        family = HistogramMetricFamily(name, text, labels=ROUTE)
+        bounds = [*map(str, BOUNDS_S), "+Inf"]
+        for labels, words in self._routes:
+            buckets = words[word : word + len(bounds)]
+            if any(buckets):
+                total = words[word + len(bounds)] * NANOSECOND
+                family.add_metric(labels, list(zip(bounds, accumulate(buckets), strict=True)), total)
+        return family
+
+
+def render_metrics(counts: Counts, records: Sequence[tuple[RecordKey, int]], facts: Facts) -> bytes:
+    """The text that Prometheus scrapes."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(ProxyCollector(counts, records, facts))
+    return generate_latest(registry)
+
+
+Row = tuple[list[str], RecordWords]
+
+
+def _written(counts: Counts, records: Iterable[tuple[RecordKey, int]], kind: str) -> list[Row]:
+    return [
+        ([key[1], key[2]], words)
+        for key, offset in records
+        if key[0] == kind and (words := counts.records.get(offset)) is not None
+    ]
+
+
+def _families(
+    family_type: Callable[..., GaugeMetricFamily | CounterMetricFamily],
+    rows: Sequence[Row],
+    labels: Sequence[str],
+    table: Sequence[tuple[int, str, str]],
+) -> Iterator[Metric]:
+    for word, name, text in table:
+        family = family_type(name, text, labels=labels)
+        for values, words in rows:
+            family.add_metric(values, words[word])
+        yield family
+
+
+def _supervisor_families(facts: Facts) -> Iterator[Metric]:
+    reloads = CounterMetricFamily("turnout_config_reloads", "Configurations that came", labels=["result"])
+    reloads.add_metric(["success"], facts.reload_successes)
+    reloads.add_metric(["failure"], facts.reload_failures)
+    yield reloads
+    yield GaugeMetricFamily(
+        "turnout_config_last_reload_successful",
+        "Whether the last configuration that came serves",
+        value=facts.last_reload_successful,
+    )
+    yield GaugeMetricFamily(
+        "turnout_config_last_reload_success_timestamp_seconds",
+        "Since when the configuration serves",
+        value=facts.loaded_at,
+    )
+    info = GaugeMetricFamily("turnout_config_version_info", "The version that serves", labels=["version"])
+    if facts.version:
+        info.add_metric([facts.version], 1)
+    yield info
+    yield GaugeMetricFamily("turnout_workers_serving", "Workers that serve", value=facts.workers_serving)
+    yield CounterMetricFamily("turnout_worker_restarts", "Workers replaced", value=facts.worker_restarts)
+    yield CounterMetricFamily("turnout_dns_failures", "Names not resolved", value=facts.dns_failures)
+    yield GaugeMetricFamily("turnout_start_time_seconds", "When the supervisor started", value=facts.started_at)

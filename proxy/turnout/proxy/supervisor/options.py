@@ -1,0 +1,34 @@
+"""What the command line tells a proxy. Frozen, passed in, never imported."""
+
+from typing import Literal, NamedTuple
+
+import msgspec
+
+from turnout.proxy.net.options import Options
+
+
+class Address(NamedTuple):
+    """A host (IP literal or name) and a TCP port."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class ProxyOptions(msgspec.Struct, frozen=True):
+    """All of `turnout proxy` but where its rules come from. The drain timeout is `worker.drain_timeout_s`.
+
+    `listen` is the default listener's address, and its host that of every listener that names none; port 0
+    lets the kernel choose.
+    """
+
+    listen: Address = Address("127.0.0.1", 8080)
+    admin: Address = Address("127.0.0.1", 9901)
+    workers: int = 1
+    worker: Options = Options()
+    dns_refresh_s: float = 5.0
+    """Envoy's `dns_refresh_rate` default."""
+    log_level: str = "info"
+    log_format: Literal["text", "json"] = "text"

@@ -1,0 +1,36 @@
+"""How a proxy process starts: logging, the uvloop runner, the inheritance of a hot restart, the supervisor."""
+
+import asyncio
+import gc
+import logging
+import os
+
+import uvloop
+
+from turnout.proxy.supervisor.handover import take_inheritance
+from turnout.proxy.supervisor.logs import configure_logging
+from turnout.proxy.supervisor.options import ProxyOptions
+from turnout.proxy.supervisor.sockets import BindError
+from turnout.proxy.supervisor.supervisor import Supervisor
+from turnout.rules.source import Source
+
+logger = logging.getLogger(__name__)
+
+
+def run_proxy(options: ProxyOptions, source: Source) -> int:
+    """Serve until drained. Gives the process's exit code: 0, or 1 if the proxy could not start or go on."""
+    # Off while everything is imported; the supervisor turns it on again.
+    gc.disable()
+    configure_logging(options.log_level, options.log_format)
+    inheritance = take_inheritance(os.environ)
+
+    async def serve() -> int:
+        try:
+            supervisor = Supervisor(options, source, inheritance=inheritance)
+        except BindError as error:
+            logger.error("%s", error)
+            return 1
+        return await supervisor.run()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(serve())

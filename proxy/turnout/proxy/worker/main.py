@@ -1,0 +1,75 @@
+"""The process of a worker: `python -m turnout.proxy.worker.main FD`, a fresh interpreter that the supervisor starts.
+
+FD is its end of the channel. The supervisor decides how it ends: by a Drain, or by being gone.
+"""
+
+import asyncio
+import gc
+import os
+import signal
+import socket
+import sys
+
+import uvloop
+
+from turnout.proxy.worker.channel import Channel
+from turnout.proxy.worker.messages import (
+    Configure,
+    Drain,
+    FromWorker,
+    Hello,
+    Listen,
+    Resolved,
+    Started,
+    ToWorker,
+    Unlisten,
+)
+from turnout.proxy.worker.worker import Worker
+
+
+class Process:
+    """Hands the supervisor's messages to the worker that its first one makes."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
+        self._loop = loop
+        self._worker: Worker | None = None
+        self._channel = Channel(sock, loop, self._on_message, loop.stop)
+        self._channel.send(Started(os.getpid()))
+
+    def _on_message(self, message: ToWorker | FromWorker, fds: list[int]) -> None:
+        if isinstance(message, Hello):
+            self._worker = Worker(self._loop, message.options, fds[0], self._channel.send, self._loop.stop)
+            return
+        worker = self._worker
+        assert worker is not None, "the supervisor says Hello first"
+        match message:
+            case Listen():
+                worker.listen(message.listener, fds[0])
+            case Unlisten():
+                worker.unlisten(message.listener)
+            case Resolved():
+                worker.apply_endpoints(message)
+            case Configure():
+                worker.configure(message)
+                gc.collect()
+                gc.freeze()
+            case Drain():
+                worker.drain(message.timeout_s)
+
+
+def main() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C goes to the whole group; the supervisor decides
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    loop = uvloop.new_event_loop()
+    asyncio.set_event_loop(loop)
+    process = Process(loop, socket.socket(fileno=int(sys.argv[1])))
+    gc.collect()
+    gc.freeze()
+    loop.run_forever()
+    del process
+    os._exit(0)  # nothing is left to be done, and a worker's end should not wait for the collector
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""What supervisor and worker say to each other, over a Unix socket pair.
+
+A frame is a 4-byte big-endian length, a byte that counts its descriptors, and a msgpack message; descriptors
+travel beside the frame that needs them (SCM_RIGHTS). A pair that closes ends the worker: an orphan must not serve.
+"""
+
+import msgspec
+
+from turnout.proxy.net.options import Options
+
+
+class Message(msgspec.Struct, frozen=True, tag_field="type", tag=str.lower):
+    """Base of all messages."""
+
+
+class Hello(Message, frozen=True):
+    """First to the worker, with the descriptor of its counter block."""
+
+    slot: int
+    options: Options
+
+
+class Listen(Message, frozen=True):
+    """With the descriptor of one listening socket, for the listener of that name."""
+
+    listener: str
+    address: str
+
+
+class Unlisten(Message, frozen=True):
+    """Stop accepting on that listener: accept what is queued, then close the socket."""
+
+    listener: str
+
+
+class Configure(Message, frozen=True):
+    """A whole Snapshot. `records` are the counter offsets of `route_keys(snapshot)`, in that order."""
+
+    number: int
+    snapshot: msgspec.Raw
+    version: str
+    records: list[int]
+
+
+class Resolved(Message, frozen=True):
+    """The addresses of one cluster now: those of DNS names resolved, each with its counter record's offset.
+
+    Sent for every cluster, before the Configure that names it and again at each change.
+    """
+
+    cluster: str
+    endpoints: list[tuple[str, int, int]]
+
+
+class Drain(Message, frozen=True):
+    """Stop accepting, let requests end, answer with `Connection: close`; at the timeout cut what is left."""
+
+    timeout_s: float
+
+
+class Started(Message, frozen=True):
+    """From the worker: it can take messages."""
+
+    pid: int
+
+
+class Configured(Message, frozen=True):
+    """From the worker: the Snapshot of that number serves now, or (`error`) was not taken."""
+
+    number: int
+    error: str = ""
+
+
+class Drained(Message, frozen=True):
+    """From the worker: nothing is left; it exits next."""
+
+
+ToWorker = Hello | Listen | Unlisten | Configure | Resolved | Drain
+FromWorker = Started | Configured | Drained

@@ -1,0 +1,184 @@
+"""A worker: the rooms of the data plane put together, and the supervisor's messages carried out."""
+
+import asyncio
+import mmap
+import os
+import random
+import socket
+import time
+from collections.abc import Callable
+
+from turnout.proxy.cluster.cluster import Cluster
+from turnout.proxy.cluster.round_robin import RoundRobin
+from turnout.proxy.exchange import Exchange, Scope, Services
+from turnout.proxy.net.access_log import AccessLog
+from turnout.proxy.net.context import ListenerContext, WorkerContext
+from turnout.proxy.net.downstream import DownstreamConnection
+from turnout.proxy.net.listener import Listener
+from turnout.proxy.net.log_file import LogFile
+from turnout.proxy.net.options import Options
+from turnout.proxy.net.pool import Pool
+from turnout.proxy.net.timers import Timers
+from turnout.proxy.route.table import Table
+from turnout.proxy.telemetry.access_log import make_format
+from turnout.proxy.telemetry.counters import Counters
+from turnout.proxy.telemetry.layout import BLOCK_BYTES, NO_ROUTE_KEY, Word, route_keys
+from turnout.proxy.worker.messages import Configure, Configured, Drained, FromWorker, Resolved
+from turnout.rules.snapshot import Snapshot, decode_snapshot
+
+FLUSH_S = 1.0
+
+
+class Worker:
+    """Serves by the newest Snapshot it was given. `send` speaks to the supervisor, `leave` ends the process."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        options: Options,
+        counters_fd: int,
+        send: Callable[[FromWorker], None],
+        leave: Callable[[], None],
+    ) -> None:
+        self._loop = loop
+        self._send = send
+        self._leave = leave
+        self._block = mmap.mmap(counters_fd, BLOCK_BYTES)
+        os.close(counters_fd)
+        counters = self._counters = Counters(memoryview(self._block).cast("Q"))
+        clock = time.monotonic
+        timers = Timers(loop, clock)
+        self._pool = Pool(loop, clock, timers, counters, options.max_head_bytes)
+        self._log = _open_log(options, counters)
+        services = Services(
+            self._pool, counters, clock, self._log.log if self._log else _log_nothing, options.idle_timeout_s
+        )
+        self._context = WorkerContext(loop, clock, timers, services, options)
+        self._listeners: dict[str, Listener] = {}
+        self._contexts: dict[str, ListenerContext] = {}
+        self._clusters: dict[str, Cluster] = {}
+        self._addresses: dict[str, list[tuple[str, int, int]]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._flush_log()
+
+    # The supervisor's messages
+
+    def listen(self, name: str, fd: int) -> None:
+        """Keep a listening socket; it accepts when a Snapshot names its listener."""
+        self._listeners[name] = Listener(self._loop, socket.socket(fileno=fd))
+        if name in self._contexts:
+            self._spawn(self._start(name))
+
+    def unlisten(self, name: str) -> None:
+        context, listener = self._contexts.pop(name, None), self._listeners.pop(name, None)
+        if listener is not None:
+            self._spawn(listener.stop(lambda: DownstreamConnection(context) if context else asyncio.Protocol()))
+
+    def apply_endpoints(self, message: Resolved) -> None:
+        self._addresses[message.cluster] = message.endpoints
+        cluster = self._clusters.get(message.cluster)
+        if cluster is not None:
+            self._drop(cluster.apply_endpoints(message.endpoints))
+
+    def configure(self, message: Configure) -> None:
+        """Swap to a new Snapshot as a whole, or say why not and keep the old one."""
+        try:
+            snapshot = decode_snapshot(message.snapshot)
+            records = dict(zip(route_keys(snapshot), message.records, strict=True))
+            tables = {listener.name: Table(listener, snapshot.missing, records) for listener in snapshot.listeners}
+        except Exception as error:  # whatever it is: the old Snapshot goes on, and the supervisor tells why
+            self._send(Configured(message.number, f"{type(error).__name__}: {error}"))
+            return
+        self._apply_clusters(snapshot)
+        for name, table in tables.items():
+            self._apply_scope(name, table, records[NO_ROUTE_KEY], message.version)
+        self._spawn(self._start_all(message.number))
+
+    def drain(self, timeout_s: float) -> None:
+        """Accept no more; leave when the last connection is gone, at the latest after `timeout_s`."""
+        self._context.draining = True
+        self._context.on_idle = self._finish
+        self._spawn(self._drain(timeout_s))
+
+    # Snapshots
+
+    def _apply_clusters(self, snapshot: Snapshot) -> None:
+        before, self._clusters = self._clusters, {}
+        for config in snapshot.clusters:
+            cluster = before.pop(config.name, None)
+            if cluster is None:
+                cluster = Cluster(config, RoundRobin(random.getrandbits(16)), self._counters)
+                cluster.apply_endpoints(self._addresses.get(config.name, ()))
+            cluster.config = config
+            self._clusters[config.name] = cluster
+        for name, gone in before.items():
+            self._addresses.pop(name, None)
+            self._drop(gone.apply_endpoints(()))
+
+    def _apply_scope(self, name: str, table: Table, no_route_record: int, version: str) -> None:
+        listener, context = self._listeners.get(name), self._contexts.get(name)
+        scope = Scope(table, self._clusters, listener.port if listener else 0, no_route_record, version)
+        if context is None:
+            self._contexts[name] = ListenerContext(name, scope, self._context)
+        else:
+            context.scope = scope
+
+    async def _start_all(self, number: int) -> None:
+        for name in list(self._contexts):
+            await self._start(name)
+        self._send(Configured(number))
+
+    async def _start(self, name: str) -> None:
+        listener, context = self._listeners.get(name), self._contexts[name]
+        if listener is not None and not listener.started and not self._context.draining:
+            context.scope.port = listener.port
+            await listener.start(lambda: DownstreamConnection(context))
+
+    def _drop(self, endpoints: list) -> None:  # type: ignore[type-arg]
+        for endpoint in endpoints:
+            self._pool.drop(endpoint)
+
+    # The end
+
+    async def _drain(self, timeout_s: float) -> None:
+        for name, listener in list(self._listeners.items()):
+            context = self._contexts.get(name)
+            await listener.stop(lambda: DownstreamConnection(context) if context else asyncio.Protocol())
+        if not self._context.connections:
+            self._finish()
+        else:
+            self._loop.call_later(timeout_s, self._cut)
+
+    def _cut(self) -> None:
+        for connection in list(self._context.connections):
+            connection.close_now()
+
+    def _finish(self) -> None:
+        self._context.on_idle = lambda: None
+        self._pool.close()
+        if self._log is not None:
+            self._log.flush()
+        self._send(Drained())
+        self._leave()
+
+    def _flush_log(self) -> None:
+        if self._log is not None:
+            self._log.flush()
+            self._loop.call_later(FLUSH_S, self._flush_log)
+
+    def _spawn(self, work) -> None:  # type: ignore[no-untyped-def]
+        """Run a coroutine and keep it from being collected."""
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _open_log(options: Options, counters: Counters) -> AccessLog | None:
+    if options.access_log == "off":
+        return None
+    file = LogFile(options.access_log, lambda lines: counters.add(Word.ACCESS_LOG_DROPPED, lines))
+    return AccessLog(file, make_format(options.access_log_format))
+
+
+def _log_nothing(exchange: Exchange, now: float) -> None:
+    """The access log is off."""

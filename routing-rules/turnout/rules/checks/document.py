@@ -1,0 +1,36 @@
+"""All checks of one document, by its kind."""
+
+from turnout.rules.checks.common import check_metadata
+from turnout.rules.checks.httproute import check_httproute
+from turnout.rules.checks.others import check_gateway, check_grant, check_predictor
+from turnout.rules.documents.document import Document, Report
+from turnout.rules.documents.gateway import Gateway, Namespace, ReferenceGrant
+from turnout.rules.documents.httproute import HTTPRoute
+
+
+def check_document(document: Document, report: Report) -> None:
+    """Say what is wrong with the content of a document that loaded."""
+    say = report.on(document)
+    check_metadata(say)
+    match document.resource:
+        case HTTPRoute() as route:
+            check_httproute(say, route)
+        case Gateway() as gateway:
+            check_gateway(say, gateway)
+        case ReferenceGrant() as grant:
+            check_grant(say, grant)
+        case Namespace():
+            pass
+        case predictor:
+            check_predictor(say, predictor)
+
+
+def check_names(documents: list[Document], report: Report) -> None:
+    """Two documents of one kind must not have one name."""
+    first: dict[tuple[str, tuple[str, str]], Document] = {}
+    for document in documents:
+        key = (document.resource.kind, document.resource.key)
+        other = first.setdefault(key, document)
+        if other is not document:
+            fault = f"{document} is already at {other.file}:{other.line}"
+            report.on(document).error(("metadata", "name"), "duplicate", fault)

@@ -1,0 +1,134 @@
+"""Checks of an HTTPRoute beyond types: the CRD's rules on content are errors, its limits on counts warnings.
+
+Source: the validations in gateway-api, apis/v1/httproute_types.go.
+"""
+
+from turnout.rules.checks.common import check_count, check_duration, check_unique
+from turnout.rules.checks.filters import check_filters
+from turnout.rules.checks.syntax import (
+    dns_label_fault,
+    dns_name_fault,
+    header_name_fault,
+    header_value_fault,
+    hostname_fault,
+    path_fault,
+)
+from turnout.rules.documents.document import Path, Reporter
+from turnout.rules.documents.httproute import (
+    BackendRef,
+    HeaderMatch,
+    HTTPRoute,
+    PathMatch,
+    QueryParamMatch,
+    RouteMatch,
+    Rule,
+)
+from turnout.rules.regex import compile_regex
+
+SERVICE_FORMS = (("", "Service"), (None, "Service"), ("", None))
+PREDICTOR_FORMS = ((None, None), ("turnout.dev", "Predictor"))
+"""What (group, kind) of a backendRef may be."""
+
+
+def check_httproute(say: Reporter, route: HTTPRoute) -> None:
+    spec = route.spec
+    check_count(say, ("spec", "parentRefs"), spec.parent_refs, 32)
+    check_count(say, ("spec", "hostnames"), spec.hostnames, 16)
+    check_count(say, ("spec", "rules"), spec.rules, 16)
+    check_unique(say, ("spec", "hostnames"), spec.hostnames, "hostname", field=None)
+    for index, hostname in enumerate(spec.hostnames):
+        if fault := hostname_fault(hostname):
+            say.error(("spec", "hostnames", index), "invalid-hostname", fault)
+    _check_rule_names(say, spec.rules)
+    for index, rule in enumerate(spec.rules):
+        _check_rule(say, ("spec", "rules", index), rule)
+
+
+def _check_rule_names(say: Reporter, rules: tuple[Rule, ...]) -> None:
+    """Names must differ, also from the numbers that stand for the rules without one."""
+    taken = {str(index): f"the name of rule {index}" for index, rule in enumerate(rules) if rule.name is None}
+    for index, rule in enumerate(rules):
+        if rule.name is None:
+            continue
+        path = ("spec", "rules", index, "name")
+        if fault := dns_name_fault(rule.name):
+            say.error(path, "invalid-name", fault)
+        if rule.name in taken:
+            say.error(path, "duplicate", f"the name {rule.name} is {taken[rule.name]}")
+        taken[rule.name] = f"already that of rule {index}"
+
+
+def _check_rule(say: Reporter, path: Path, rule: Rule) -> None:
+    check_count(say, (*path, "matches"), rule.matches, 64)
+    for index, match in enumerate(rule.matches):
+        _check_match(say, (*path, "matches", index), match)
+    matches = rule.matches or (RouteMatch(),)
+    one_prefix = len(matches) == 1 and matches[0].path.type == "PathPrefix"
+    check_filters(say, (*path, "filters"), rule.filters, one_prefix=one_prefix)
+    if rule.backend_refs and any(f.type == "RequestRedirect" for f in rule.filters):
+        say.error((*path, "backendRefs"), "filter-conflict", "a rule that redirects has no backendRefs")
+    check_count(say, (*path, "backendRefs"), rule.backend_refs, 16)
+    for index, ref in enumerate(rule.backend_refs):
+        _check_backend(say, (*path, "backendRefs", index), ref, one_prefix)
+    if rule.timeouts is not None:
+        place = (*path, "timeouts")
+        request = check_duration(say, (*place, "request"), rule.timeouts.request)
+        backend = check_duration(say, (*place, "backendRequest"), rule.timeouts.backend_request)
+        if request and backend and backend > request:
+            fault = f"backendRequest {rule.timeouts.backend_request} is longer than request {rule.timeouts.request}"
+            say.error((*place, "backendRequest"), "timeout-order", fault)
+
+
+def _check_match(say: Reporter, path: Path, match: RouteMatch) -> None:
+    _check_path(say, (*path, "path", "value"), match.path)
+    if match.headers:
+        place = (*path, "headers")
+        check_count(say, place, match.headers, 16)
+        check_unique(say, place, (h.name.lower() for h in match.headers), "header")
+        for index, header in enumerate(match.headers):
+            _check_value_match(say, (*place, index), header)
+    if match.query_params:
+        place = (*path, "queryParams")
+        check_count(say, place, match.query_params, 16)
+        check_unique(say, place, (q.name for q in match.query_params), "query parameter")
+        for index, param in enumerate(match.query_params):
+            _check_value_match(say, (*place, index), param)
+
+
+def _check_path(say: Reporter, path: Path, match: PathMatch) -> None:
+    if match.type == "RegularExpression":
+        _check_regex(say, path, match.value)
+    elif fault := path_fault(match.value):
+        say.error(path, "invalid-path", fault)
+
+
+def _check_value_match(say: Reporter, path: Path, match: HeaderMatch | QueryParamMatch) -> None:
+    if fault := header_name_fault(match.name):
+        say.error((*path, "name"), "invalid-name", fault)
+    if match.type == "RegularExpression":
+        _check_regex(say, (*path, "value"), match.value)
+    elif isinstance(match, HeaderMatch) and (fault := header_value_fault(match.value)):
+        say.error((*path, "value"), "invalid-header", fault)
+
+
+def _check_regex(say: Reporter, path: Path, value: str) -> None:
+    try:
+        compile_regex(value)
+    except ValueError as exc:
+        say.error(path, "invalid-regex", str(exc))
+
+
+def _check_backend(say: Reporter, path: Path, ref: BackendRef, one_prefix: bool) -> None:
+    form = (ref.group, ref.kind)
+    if form in SERVICE_FORMS:
+        if ref.port is None:
+            say.error(path, "missing-field", "port is needed for a Service")
+    elif form not in PREDICTOR_FORMS:
+        what = f"{ref.group or ''}/{ref.kind or ''}"
+        fault = f"{what} can't be a backend; turnout.dev/Predictor or a Service can"
+        say.error(path, "unknown-kind", fault)
+    if fault_text := dns_name_fault(ref.name):
+        say.error((*path, "name"), "invalid-name", fault_text)
+    if ref.namespace is not None and (fault_text := dns_label_fault(ref.namespace)):
+        say.error((*path, "namespace"), "invalid-name", fault_text)
+    check_filters(say, (*path, "filters"), ref.filters, one_prefix=one_prefix)

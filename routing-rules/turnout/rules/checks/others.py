@@ -1,0 +1,80 @@
+"""Checks of Predictor and Gateway beyond types."""
+
+from turnout.rules.checks.common import check_count, check_duration
+from turnout.rules.checks.syntax import address_fault, dns_name_fault, hostname_fault, is_ip
+from turnout.rules.documents.document import Reporter
+from turnout.rules.documents.gateway import Gateway, GatewayListener, LabelSelector, ReferenceGrant
+from turnout.rules.documents.predictor import Predictor
+
+
+def check_predictor(say: Reporter, predictor: Predictor) -> None:
+    spec = predictor.spec
+    if not spec.endpoints:
+        say.warning(("spec", "endpoints"), "no-endpoints", "no endpoint: every request gets a 503")
+    seen: set[tuple[str, int]] = set()
+    for index, endpoint in enumerate(spec.endpoints):
+        place = ("spec", "endpoints", index)
+        if fault := address_fault(endpoint.address):
+            say.error((*place, "address"), "invalid-address", fault)
+        key = (endpoint.address.lower(), endpoint.port)
+        if key in seen:
+            say.error(place, "duplicate", f"the endpoint {endpoint.address} port {endpoint.port} is here twice")
+        seen.add(key)
+    connection = spec.connection
+    check_duration(say, ("spec", "connection", "connectTimeout"), connection.connect_timeout, positive=True)
+    check_duration(say, ("spec", "connection", "idleTimeout"), connection.idle_timeout, positive=True)
+
+
+def check_gateway(say: Reporter, gateway: Gateway) -> None:
+    check_count(say, ("spec", "listeners"), gateway.spec.listeners, 64)
+    check_count(say, ("spec", "addresses"), gateway.spec.addresses, 16)
+    names: set[str] = set()
+    places: set[tuple[int, str]] = set()
+    for index, listener in enumerate(gateway.spec.listeners):
+        place = ("spec", "listeners", index)
+        if listener.name in names:
+            say.error((*place, "name"), "duplicate", f"the listener {listener.name} is here twice")
+        names.add(listener.name)
+        where = (listener.port, listener.hostname or "")
+        if where in places:
+            fault = f"another listener has port {listener.port} and the same hostname"
+            say.error(place, "listener-conflict", fault)
+        places.add(where)
+        _check_listener(say, place, listener)
+    for index, address in enumerate(gateway.spec.addresses):
+        if not is_ip(address.value):
+            fault = f"{address.value!r} is not an IP address"
+            say.error(("spec", "addresses", index, "value"), "invalid-address", fault)
+
+
+def check_grant(say: Reporter, grant: ReferenceGrant) -> None:
+    check_count(say, ("spec", "from"), grant.spec.from_, 16)
+    check_count(say, ("spec", "to"), grant.spec.to, 16)
+    for index, to in enumerate(grant.spec.to):
+        if (to.group, to.kind) not in (("", "Service"), ("turnout.dev", "Predictor")):
+            fault = f"there is no {to.kind} in the group {to.group!r}"
+            say.error(("spec", "to", index), "unknown-kind", fault)
+
+
+def _check_listener(say: Reporter, place: tuple[str | int, ...], listener: GatewayListener) -> None:
+    if fault := dns_name_fault(listener.name):
+        say.error((*place, "name"), "invalid-name", fault)
+    if listener.hostname is not None and (fault := hostname_fault(listener.hostname)):
+        say.error((*place, "hostname"), "invalid-hostname", fault)
+    namespaces = listener.allowed_routes.namespaces
+    place = (*place, "allowedRoutes", "namespaces")
+    if namespaces.from_ == "Selector":
+        if namespaces.selector is None:
+            say.error(place, "missing-field", "from: Selector needs selector")
+        else:
+            _check_selector(say, (*place, "selector"), namespaces.selector)
+    elif namespaces.selector is not None:
+        say.error((*place, "selector"), "no-effect", f"selector has no effect with from: {namespaces.from_}")
+
+
+def _check_selector(say: Reporter, place: tuple[str | int, ...], selector: LabelSelector) -> None:
+    for index, expression in enumerate(selector.match_expressions):
+        listed = expression.operator in ("In", "NotIn")
+        if listed != bool(expression.values):
+            need = "needs values" if listed else "has no values"
+            say.error((*place, "matchExpressions", index), "invalid-value", f"{expression.operator} {need}")

@@ -1,0 +1,96 @@
+"""Documents to a Snapshot: the one place where Gateway API's semantics are applied.
+
+The way: every document is checked; routes are compiled into entries, each with its place in the order;
+entries are dealt to virtual hosts, one a domain and listener; a virtual host is sorted. The result does not
+depend on the order of files or documents.
+"""
+
+import msgspec
+
+from turnout.rules import snapshot as s
+from turnout.rules.checks.document import check_document, check_names
+from turnout.rules.compiler.attach import Listeners, Socket
+from turnout.rules.compiler.lint import lint_shadows, lint_unused
+from turnout.rules.compiler.references import References
+from turnout.rules.compiler.routes import Entry, compile_route
+from turnout.rules.diagnostics import Diagnostic
+from turnout.rules.documents.document import Document, Report
+from turnout.rules.documents.httproute import HTTPRoute
+
+
+class Compiled(msgspec.Struct, frozen=True):
+    """A Snapshot and where its parts were written; None if there were errors. Diagnostics are sorted by place."""
+
+    snapshot: s.Snapshot | None
+    origins: s.Origins
+    diagnostics: tuple[Diagnostic, ...]
+
+
+def compile_documents(documents: list[Document], report: Report | None = None) -> Compiled:
+    """Check and compile. `report` holds what was already found when the documents were read."""
+    report = report or Report()
+    documents = sorted(documents, key=lambda d: (d.resource.kind, d.resource.key, d.file, d.line))
+    for document in documents:
+        check_document(document, report)
+    check_names(documents, report)
+    if report.has_errors():
+        return Compiled(None, s.Origins(), report.sorted())
+    references = References(documents)
+    listeners = Listeners(documents)
+    hosts, entries = _deal(documents, references, listeners, report)
+    lint_shadows((found for of_socket in hosts.values() for found in of_socket.values()), report)
+    lint_unused(references, report)
+    snapshot = s.Snapshot(
+        listeners=tuple(_listener(socket, hosts[name]) for name, socket in sorted(listeners.sockets.items())),
+        clusters=references.clusters(),
+        missing=tuple(sorted(references.missing)),
+    )
+    snapshot.check()
+    return Compiled(snapshot, _origins(entries, references, listeners), report.sorted())
+
+
+def _deal(
+    documents: list[Document], references: References, listeners: Listeners, report: Report
+) -> tuple[dict[str, dict[str, list[Entry]]], list[Entry]]:
+    """Entries by socket and domain, in order; and all entries."""
+    hosts: dict[str, dict[str, list[Entry]]] = {
+        name: {domain: [] for domain in socket.own_domains()} for name, socket in listeners.sockets.items()
+    }
+    everything = []
+    for document in documents:
+        if not isinstance(document.resource, HTTPRoute):
+            continue
+        entries = compile_route(document, document.resource, references, report)
+        everything += entries
+        for binding in listeners.bind(document, document.resource, report):
+            of_socket = hosts[binding.socket]
+            for domain in binding.domains:
+                of_socket.setdefault(domain, []).extend(entries)
+    for of_socket in hosts.values():
+        for found in of_socket.values():
+            found.sort(key=lambda entry: entry.key)
+    return hosts, everything
+
+
+def _listener(socket: Socket, hosts: dict[str, list[Entry]]) -> s.Listener:
+    """Domains with the same routes share one virtual host."""
+    same: dict[tuple[int, ...], list[str]] = {}
+    for domain in sorted(hosts):
+        same.setdefault(tuple(id(entry) for entry in hosts[domain]), []).append(domain)
+    virtual_hosts = tuple(
+        s.VirtualHost(domains[0], tuple(domains), tuple(entry.route for entry in hosts[domains[0]]))
+        for domains in same.values()
+    )
+    return s.Listener(socket.name, virtual_hosts, socket.address, socket.port)
+
+
+def _origins(entries: list[Entry], references: References, listeners: Listeners) -> s.Origins:
+    routes: dict[tuple[str, int], s.Origin] = {}
+    position: dict[str, int] = {}
+    # Entries of one document come in their order, which is that of every virtual host they stand in.
+    for entry in entries:
+        name = entry.route.name
+        routes[name, position.setdefault(name, 0)] = entry.origin()
+        position[name] += 1
+    sockets = {name: x.origin for name, x in listeners.sockets.items() if x.origin is not None}
+    return s.Origins(routes, references.origins, references.missing, sockets)

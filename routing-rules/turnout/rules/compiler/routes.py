@@ -1,0 +1,86 @@
+"""HTTPRoute documents as the routes of a Snapshot: one for each match of each rule."""
+
+from collections.abc import Iterator
+
+import msgspec
+
+from turnout.rules import snapshot as s
+from turnout.rules.compiler.actions import compile_action, compile_filters
+from turnout.rules.compiler.precedence import Key, age_of, precedence
+from turnout.rules.compiler.references import References
+from turnout.rules.documents.document import Document, Report, Reporter
+from turnout.rules.documents.httproute import BackendRef, HeaderMatch, HTTPRoute, QueryParamMatch, RouteMatch, Rule
+
+_PATH_KINDS: dict[str, s.PathKind] = {"Exact": "exact", "PathPrefix": "path_prefix", "RegularExpression": "regex"}
+_ANY = RouteMatch()
+
+
+class Entry(msgspec.Struct):
+    """A route, its place in the order, and where its match was written. Equal entries are the same object."""
+
+    key: Key
+    route: s.Route
+    document: Document
+    rule: int
+    match: int
+
+    def origin(self) -> s.Origin:
+        """The match, or the rule if it has none."""
+        matches = self.document.raw["spec"].get("rules", ())
+        path: tuple[str | int, ...] = ("spec", "rules", self.rule)
+        if matches and matches[self.rule].get("matches"):
+            path = (*path, "matches", self.match)
+        return self.document.origin(*path)
+
+
+def compile_route(document: Document, route: HTTPRoute, references: References, report: Report) -> list[Entry]:
+    """All entries of one document, in the order of their precedence."""
+    say = report.on(document)
+    entries: list[Entry] = []
+    for number, rule in enumerate(route.spec.rules):
+        entries += _compile_rule(say, route, number, rule, references)
+    entries.sort(key=lambda entry: entry.key)
+    return entries
+
+
+def _compile_rule(say: Reporter, route: HTTPRoute, number: int, rule: Rule, references: References) -> Iterator[Entry]:
+    meta = route.metadata
+    path = ("spec", "rules", number)
+
+    def resolve(ref: BackendRef, index: int) -> str:
+        place = (*path, "backendRefs", index)
+        name, missing = references.resolve(ref, meta.namespace, lambda: say.document.origin(*place))
+        if missing is not None:
+            say.warning(place, missing.code, missing.message)
+        return name
+
+    filters = compile_filters(rule.filters)
+    action = compile_action(rule, filters, resolve)
+    if isinstance(action, s.Respond):
+        place = (*path, "backendRefs") if rule.backend_refs else path
+        code = "zero-weights" if rule.backend_refs else "no-backends"
+        say.warning(place, code, f"{action.message}; every request gets a 500")
+    name = f"{meta.namespace}/{meta.name}/{rule.name or number}"
+    age = age_of(meta)
+    for index, written in enumerate(rule.matches or (_ANY,)):
+        match = _compile_match(written)
+        key = precedence(match, age, number, index)
+        compiled = s.Route(name, match, action, filters.request_headers, filters.response_headers)
+        yield Entry(key, compiled, say.document, number, index)
+
+
+def _compile_match(match: RouteMatch) -> s.Match:
+    kind = _PATH_KINDS[match.path.type]
+    value = match.path.value
+    if kind == "path_prefix" and len(value) > 1:
+        value = value.removesuffix("/")
+    return s.Match(
+        path=s.PathMatch(kind, value),
+        method=match.method,
+        headers=tuple(_value_match(h, h.name.lower()) for h in match.headers),
+        query=tuple(_value_match(q, q.name) for q in match.query_params),
+    )
+
+
+def _value_match(match: HeaderMatch | QueryParamMatch, name: str) -> s.ValueMatch:
+    return s.ValueMatch(name, match.value, "exact" if match.type == "Exact" else "regex")

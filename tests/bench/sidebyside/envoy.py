@@ -1,0 +1,126 @@
+"""Envoy as a proxy: a virtual host per host, `weighted_clusters`, a header matcher, and a file access log.
+
+Its listener, connection manager and clusters have the values that Turnout documents as the equal of its own
+defaults (`use_remote_address`, `normalize_path`). Statistics are on, as they always are in Envoy.
+"""
+
+import json
+from typing import Any
+
+from sidebyside.setup import Launch, Setup
+from sidebyside.tools import find_envoy
+from sidebyside.work import (
+    CANARY_PERCENT,
+    CONNECT_TIMEOUT_S,
+    HEAD_TIMEOUT_S,
+    KEEP_ALIVE_S,
+    REQUEST_TIMEOUT_S,
+    Rule,
+)
+
+_TYPE = "type.googleapis.com/envoy.extensions."
+LOG = {
+    "time": "%START_TIME%",
+    "method": "%REQ(:METHOD)%",
+    "host": "%REQ(:AUTHORITY)%",
+    "path": "%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%",
+    "status": "%RESPONSE_CODE%",
+    "bytes_in": "%BYTES_RECEIVED%",
+    "bytes_out": "%BYTES_SENT%",
+    "duration_ms": "%DURATION%",
+    "upstream_ms": "%RESPONSE_DURATION%",
+    "cluster": "%UPSTREAM_CLUSTER%",
+    "endpoint": "%UPSTREAM_HOST%",
+    "route": "%ROUTE_NAME%",
+    "flag": "%RESPONSE_FLAGS%",
+    "request_id": "%REQ(X-REQUEST-ID)%",
+    "traceparent": "%REQ(TRACEPARENT)%",
+    "user_agent": "%REQ(USER-AGENT)%",
+}
+"""Field of an access log line → what gives it."""
+
+
+def prepare(setup: Setup) -> Launch:
+    """Write the configuration; how to run it."""
+    config = setup.folder / "envoy.json"
+    config.write_text(json.dumps(_config(setup)))
+    argv = [find_envoy(), "-c", str(config), "--concurrency", "1", "--disable-hot-restart", "-l", "error"]
+    argv += ["--file-flush-interval-msec", "1000"]  # as the others; the default is 10 s
+    return Launch(
+        argv=argv,
+        check_argv=[*argv, "--mode", "validate"],
+        access_log=setup.folder / "access.log",
+        output=setup.folder / "output.log",
+        ready_path="/ready",
+    )
+
+
+def _config(setup: Setup) -> dict[str, Any]:
+    listener = {
+        "name": "main",
+        "address": _address(setup.listen),
+        "filter_chains": [{"filters": [_typed("filters.network.http_connection_manager", _manager(setup))]}],
+    }
+    clusters = [_cluster("stable", setup.stable), _cluster("canary", setup.canary)]
+    return {
+        "admin": {"address": _address(setup.admin)},
+        "static_resources": {"listeners": [listener], "clusters": clusters},
+    }
+
+
+def _manager(setup: Setup) -> dict[str, Any]:
+    log = {"path": str(setup.folder / "access.log"), "log_format": {"json_format": LOG}}
+    return {
+        "@type": f"{_TYPE}filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": "main",
+        "use_remote_address": True,
+        "normalize_path": True,
+        "request_headers_timeout": f"{HEAD_TIMEOUT_S}s",
+        "common_http_protocol_options": {"idle_timeout": f"{KEEP_ALIVE_S}s"},
+        "access_log": [_typed("access_loggers.file", {"@type": f"{_TYPE}access_loggers.file.v3.FileAccessLog", **log})],
+        "route_config": {"name": "table", "virtual_hosts": _virtual_hosts(setup)},
+        "http_filters": [
+            _typed("filters.http.router", {"@type": f"{_TYPE}filters.http.router.v3.Router"}),
+        ],
+    }
+
+
+def _virtual_hosts(setup: Setup) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": host or "any",
+            "domains": [host or "*"],
+            "routes": [_route(rule, f"{host}/{i}") for i, rule in enumerate(rules)],
+        }
+        for host, rules in setup.table.by_host().items()
+    ]
+
+
+def _route(rule: Rule, name: str) -> dict[str, Any]:
+    match: dict[str, Any] = {"path_separated_prefix": rule.prefix}
+    action: dict[str, Any] = {"timeout": f"{REQUEST_TIMEOUT_S}s"}
+    if rule.canary_only:
+        match["headers"] = [{"name": "x-canary", "string_match": {"exact": "true"}}]
+        action["cluster"] = "canary"
+    else:
+        weights = {"stable": 100 - CANARY_PERCENT, "canary": CANARY_PERCENT}
+        action["weighted_clusters"] = {"clusters": [{"name": n, "weight": w} for n, w in weights.items()]}
+    return {"name": name, "match": match, "route": action}
+
+
+def _cluster(name: str, port: int) -> dict[str, Any]:
+    endpoint = {"endpoint": {"address": _address(port)}}
+    return {
+        "name": name,
+        "type": "STATIC",
+        "connect_timeout": f"{CONNECT_TIMEOUT_S}s",
+        "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [endpoint]}]},
+    }
+
+
+def _typed(name: str, config: dict[str, Any]) -> dict[str, Any]:
+    return {"name": f"envoy.{name}", "typed_config": config}
+
+
+def _address(port: int) -> dict[str, Any]:
+    return {"socket_address": {"address": "127.0.0.1", "port_value": port}}

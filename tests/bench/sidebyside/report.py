@@ -1,0 +1,119 @@
+"""The report: Markdown tables of medians, with ratios to Envoy, and what the project aims at beside them."""
+
+import statistics
+from collections.abc import Iterator
+from typing import Any
+
+from sidebyside.targets import judge
+from sidebyside.turns import FIXED, SATURATION
+from sidebyside.work import CONNECTIONS, FIXED_RATE, SHAPES
+
+_TITLES = {
+    "small": "POST of 100 B, answer of 130 B",
+    "large-request": "POST of 100 KB, answer of 130 B",
+    "large-answer": "POST of 100 B, answer of 100 KB",
+}
+_MB = 1e6
+
+
+def markdown(rows: dict[str, Any]) -> str:
+    """All measured rows as Markdown."""
+    parts = [_shape(name, rows[name]) for name in SHAPES if name in rows]
+    if "rules" in rows:
+        parts.append(_rules(rows["rules"]["medians"]))
+    if "idle" in rows or "start" in rows:
+        parts.append(_single(rows.get("idle", {}), rows.get("start", {})))
+    parts += [_targets(rows), _others(rows)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _shape(name: str, row: dict[str, Any]) -> str:
+    medians = row["medians"]
+    envoy = medians.get("envoy")
+    header = ["", "CPU/request", "× Envoy", "requests/s", "p50 ms", "p99 ms"]
+    header += ["CPU/request", "× Envoy", "p50 ms", "p99 ms", "× Envoy", "PSS MB", "× Envoy"]
+    lines = []
+    for lane, loads in medians.items():
+        full, fixed = loads[SATURATION], loads[FIXED]
+        lines.append(
+            [
+                lane,
+                f"{full['cpu_us']:.1f} µs {_range(row['turns'], lane)}",
+                _ratio(full, envoy and envoy[SATURATION], "cpu_us"),
+                f"{full['per_second']:,.0f}",
+                f"{full['p50_ms']:.2f}",
+                f"{full['p99_ms']:.2f}",
+                f"{fixed['cpu_us']:.1f} µs",
+                _ratio(fixed, envoy and envoy[FIXED], "cpu_us"),
+                f"{fixed['p50_ms']:.2f}",
+                f"{fixed['p99_ms']:.2f}",
+                _ratio(fixed, envoy and envoy[FIXED], "p99_ms"),
+                f"{full['pss_bytes'] / _MB:.1f}",
+                _ratio(full, envoy and envoy[SATURATION], "pss_bytes"),
+            ]
+        )
+    loads_text = f"{CONNECTIONS} connections; columns 2-6 at saturation, 7-11 at {FIXED_RATE:,} requests/s."
+    return f"**{_TITLES[name]}**. {loads_text}\n\n{_table(header, lines)}"
+
+
+def _rules(medians: dict[str, Any]) -> str:
+    lines = [
+        [lane, f"{m['cpu_us']:.1f} µs", f"{m['per_second']:,.0f}", f"{m['pss_bytes'] / _MB:.1f}"]
+        for lane, loads in medians.items()
+        for m in [loads[SATURATION]]
+    ]
+    header = ["", "CPU/request", "requests/s", "PSS MB"]
+    return f"**Number of rules** (small requests, at saturation)\n\n{_table(header, lines)}" if lines else ""
+
+
+def _single(idle: dict[str, Any], start: dict[str, Any]) -> str:
+    lines = [
+        [
+            lane,
+            f"{idle[lane]['bytes_each'] / 1e3:.1f} KB" if lane in idle else "",
+            f"{start[lane]['median_s'] * 1e3:.0f} ms" if lane in start else "",
+        ]
+        for lane in dict.fromkeys([*idle, *start])
+    ]
+    return "**Idle connections and start**\n\n" + _table(["", "memory of an idle connection", "start to ready"], lines)
+
+
+def _targets(rows: dict[str, Any]) -> str:
+    lines = [
+        [t.name, f"≤ {t.limit:g}{t.unit}", f"{t.measured:.2f}{t.unit}", "yes" if t.reached else "**no**"]
+        for t in judge(rows)
+    ]
+    header = ["Aim", "to reach", "measured", "reached"]
+    return f"**Aims**\n\n{_table(header, lines)}" if lines else ""
+
+
+def _range(turns: list[dict[str, Any]], lane: str) -> str:
+    """How far apart the turns at saturation were: a ratio within this is chance."""
+    seen = [turn["cpu_us"] for turn in turns if turn["lane"] == lane and turn["load"] == SATURATION]
+    return f"({min(seen):.0f}-{max(seen):.0f})"
+
+
+def _others(rows: dict[str, Any]) -> str:
+    shares = [turn["others"] * 100 for row in rows.values() for turn in row.get("turns", ())]
+    if not shares:
+        return ""
+    text = f"{statistics.median(shares):.0f} % of the proxy's core during a turn (median; at most {max(shares):.0f} %)"
+    return f"Others used {text}: the less, the more the figures can be trusted."
+
+
+def _ratio(figures: dict[str, float], envoy: dict[str, float] | None, name: str) -> str:
+    return f"{figures[name] / envoy[name]:.2f}" if envoy else ""
+
+
+def _table(header: list[str], lines: list[list[str]]) -> str:
+    return "\n".join(_line(cells) for cells in _with_rule(header, lines))
+
+
+def _with_rule(header: list[str], lines: list[list[str]]) -> Iterator[list[str]]:
+    yield header
+    yield ["---", *["---:"] * (len(header) - 1)]
+    yield from lines
+
+
+def _line(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"

@@ -1,0 +1,96 @@
+"""The rows of the report, each a function from what was asked for to plain data for the JSON file.
+
+`small`, `large-request` and `large-answer`: all proxies, at saturation and at the fixed rate. `rules`: 20 rules
+against 10,000, for Turnout and, to compare, Envoy. `idle`: connections that do nothing. `start`: until ready.
+"""
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from sidebyside.processes import Cores
+from sidebyside.single import measure_idle, measure_start
+from sidebyside.stage import Lane, Stage
+from sidebyside.turns import FIXED, SATURATION, Plan, measure, medians
+from sidebyside.work import SHAPES, big_table, small_table
+
+RULES_PROXIES = ("turnout", "envoy")
+"""Whose cost by the number of rules is measured."""
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What to measure, for how long, and where."""
+
+    proxies: list[str]
+    plan: Plan
+    cores: Cores
+    folder: Path
+
+
+def measure_shape(name: str, ask: Ask) -> dict[str, Any]:
+    """One kind of work, all proxies."""
+    table = small_table()
+    lanes = [Lane(proxy, proxy, table) for proxy in ask.proxies]
+    return _turns(name, ask, lanes, name, (SATURATION, FIXED))
+
+
+def measure_rules(ask: Ask) -> dict[str, Any]:
+    """Small requests with 20 and with 10,000 rules."""
+    tables = [small_table(), big_table()]
+    proxies = [proxy for proxy in ask.proxies if proxy in RULES_PROXIES]
+    lanes = [Lane(f"{proxy} {len(table.rules)} rules", proxy, table) for proxy in proxies for table in tables]
+    return _turns("rules", ask, lanes, "small", (SATURATION,))
+
+
+def measure_idle_row(ask: Ask) -> dict[str, Any]:
+    """2,000 idle keep-alive connections."""
+    table = small_table()
+    with Stage(ask.folder / "idle", ask.cores) as stage:
+        results = [measure_idle(stage, Lane(proxy, proxy, table)) for proxy in ask.proxies]
+    return {r.lane: {**asdict(r), "bytes_each": r.bytes_each} for r in results}
+
+
+def measure_start_row(ask: Ask) -> dict[str, Any]:
+    """From process start to ready, with 20 rules."""
+    table = small_table()
+    every = ask.cores.proxy | ask.cores.load
+    result = {}
+    with Stage(ask.folder / "start", ask.cores) as stage:
+        for proxy in ask.proxies:
+            median_s, each_s = measure_start(stage, Lane(proxy, proxy, table), ask.plan.turns, every)
+            result[proxy] = {"median_s": median_s, "each_s": each_s}
+    return result
+
+
+def _turns(row: str, ask: Ask, lanes: list[Lane], shape: str, loads: tuple[str, ...]) -> dict[str, Any]:
+    if not lanes:
+        return {"turns": [], "medians": {}}
+    with Stage(ask.folder / row, ask.cores) as stage:
+        runners = stage.start_all(lanes)
+        turns = measure(runners, SHAPES[shape], ask.plan, loads, ask.folder / row)
+    return {"turns": [asdict(turn) for turn in turns], "medians": medians(turns)}
+
+
+ROWS: dict[str, Callable[[Ask], dict[str, Any]]] = {
+    "small": lambda ask: measure_shape("small", ask),
+    "large-request": lambda ask: measure_shape("large-request", ask),
+    "large-answer": lambda ask: measure_shape("large-answer", ask),
+    "rules": measure_rules,
+    "idle": measure_idle_row,
+    "start": measure_start_row,
+}
+"""Name → what measures it, in the order of the report."""
+
+
+def measure_rows(names: list[str], ask: Ask) -> dict[str, Any]:
+    """Measure the rows one after the other; says on standard error which one it is at."""
+    os.sched_setaffinity(0, ask.cores.load)
+    result = {}
+    for name in names:
+        print(f"measuring {name} …", file=sys.stderr, flush=True)
+        result[name] = ROWS[name](ask)
+    return result

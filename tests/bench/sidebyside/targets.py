@@ -1,0 +1,59 @@
+"""What the project aims at, and whether the figures reach it. Ratios are Turnout's to the named proxy's."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from sidebyside.turns import FIXED, SATURATION
+
+
+@dataclass(frozen=True)
+class Target:
+    """One aim: reached when `measured` is not above `limit`."""
+
+    name: str
+    limit: float
+    measured: float
+    unit: str = ""
+
+    @property
+    def reached(self) -> bool:
+        """Whether the aim is reached."""
+        return self.measured <= self.limit
+
+
+_RATIOS = (
+    ("CPU of a small request, × Envoy", "small", SATURATION, "cpu_us", "envoy", 0.5),
+    ("CPU of a small request, × nginx", "small", SATURATION, "cpu_us", "nginx", 2.0),
+    ("p99 of a small request at 3,000/s, × Envoy", "small", FIXED, "p99_ms", "envoy", 1.1),
+    ("CPU of a request of 100 KB, × Envoy", "large-request", SATURATION, "cpu_us", "envoy", 1.0),
+    ("CPU of an answer of 100 KB, × Envoy", "large-answer", SATURATION, "cpu_us", "envoy", 1.0),
+    ("memory of supervisor and worker, × Envoy", "small", SATURATION, "pss_bytes", "envoy", 1.0),
+)
+
+
+def judge(rows: dict[str, Any]) -> list[Target]:
+    """The aims for which `rows` has figures."""
+    return [*_ratios(rows), *_rules(rows), *_single(rows)]
+
+
+def _ratios(rows: dict[str, Any]) -> Iterator[Target]:
+    for name, row, load, figure, other, limit in _RATIOS:
+        medians = rows.get(row, {}).get("medians", {})
+        if "turnout" in medians and other in medians:
+            yield Target(name, limit, medians["turnout"][load][figure] / medians[other][load][figure])
+
+
+def _rules(rows: dict[str, Any]) -> Iterator[Target]:
+    medians = rows.get("rules", {}).get("medians", {})
+    lanes = [lane for lane in medians if lane.startswith("turnout ")]
+    if len(lanes) == 2:
+        few, many = (medians[lane][SATURATION]["cpu_us"] for lane in lanes)
+        yield Target("CPU with 10,000 rules, × with 20", 1.2, many / few)
+
+
+def _single(rows: dict[str, Any]) -> Iterator[Target]:
+    if "turnout" in rows.get("idle", {}):
+        yield Target("memory of an idle connection", 10, rows["idle"]["turnout"]["bytes_each"] / 1e3, " KB")
+    if "turnout" in rows.get("start", {}):
+        yield Target("start to ready", 0.5, rows["start"]["turnout"]["median_s"], " s")

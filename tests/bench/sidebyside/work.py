@@ -1,0 +1,128 @@
+"""The work that every proxy is given: the requests, the answers, and the route tables.
+
+Rules:
+
+* The same in all proxies: which header picks the canary, the 90/10 split, the timeouts, the table.
+* The measured requests go to a rule in the *middle* of the table, of its host too, so that neither a
+  proxy that scans rules in order nor one that indexes them has the luck of the first place.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+CONNECTIONS = 32
+FIXED_RATE = 3_000
+"""Requests a second, over all connections, of the turns at a fixed rate."""
+CANARY_PERCENT = 10
+CONNECT_TIMEOUT_S = 5
+REQUEST_TIMEOUT_S = 30
+HEAD_TIMEOUT_S = 15
+KEEP_ALIVE_S = 3_600
+LARGE_BYTES = 100_000
+
+_OUTPUTS = [{"name": "class", "datatype": "INT64", "shape": [1], "data": [1]}]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """One kind of work: the bytes of a request's body and of its answer's."""
+
+    name: str
+    request_bytes: int
+    large_answer: bool = False
+
+    @property
+    def body(self) -> bytes:
+        """A V2 inference request, padded to `request_bytes`."""
+        return _padded({"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 4]}]}, self.request_bytes)
+
+    @property
+    def answer(self) -> bytes:
+        """What the upstream answers."""
+        return ANSWERS["large" if self.large_answer else "small"]
+
+
+def _padded(document: dict[str, object], size: int) -> bytes:
+    text = json.dumps({**document, "id": ""}, separators=(",", ":"))
+    return (text[:-2] + "0" * (size - len(text)) + text[-2:]).encode()
+
+
+ANSWERS = {
+    "small": _padded({"model_name": "iris", "model_version": "1", "outputs": _OUTPUTS}, 130),
+    "large": _padded({"model_name": "iris", "model_version": "1", "outputs": _OUTPUTS}, LARGE_BYTES),
+}
+"""The fixed V2 answers; the last element of the path says which (`…/infer`, `…/infer-large`)."""
+
+SHAPES = {
+    "small": Shape("small", 100),
+    "large-request": Shape("large-request", LARGE_BYTES),
+    "large-answer": Shape("large-answer", 100, large_answer=True),
+}
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One rule: a host (None: any) and a path prefix; `canary_only` asks for the header `x-canary: true`."""
+
+    host: str | None
+    prefix: str
+    canary_only: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A route table, in the order in which Gateway API's precedence puts it, and the rule that is asked."""
+
+    rules: tuple[Rule, ...]
+    asked: Rule
+
+    def by_host(self) -> dict[str | None, list[Rule]]:
+        """The rules of each host, in order."""
+        hosts: dict[str | None, list[Rule]] = {}
+        for rule in self.rules:
+            hosts.setdefault(rule.host, []).append(rule)
+        return hosts
+
+    def path(self, shape: Shape) -> str:
+        """The path of the measured request."""
+        return f"{self.asked.prefix}/infer{'-large' if shape.large_answer else ''}"
+
+    def headers(self, shape: Shape) -> dict[str, str]:
+        """The ten headers of the measured request, `Host` and `Content-Length` among them."""
+        return {
+            "Host": self.asked.host or "localhost",
+            "User-Agent": "bench/1.0",
+            "Accept": "application/json",
+            "Accept-Encoding": "gzip, deflate",
+            "Content-Type": "application/json",
+            "Content-Length": str(shape.request_bytes),
+            "Authorization": "Bearer abcdefghijklmnopqrstuvwxyz0123456789",
+            "X-Tenant": "team-a",
+            "X-Session": "0123456789abcdef0123456789abcdef",
+            "traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+        }
+
+
+def small_table() -> Table:
+    """20 rules: 18 of one host (one of them the header match), one of another, and one for all else."""
+    host = "models.example"
+    asked = Rule(host, "/v2/models/model-08")
+    rules = [*_rules_of(host, 17, asked), Rule("other.example", "/v2/models"), Rule(None, "/v2/health")]
+    return Table(tuple(rules), asked)
+
+
+def big_table(hosts: int = 100, prefixes: int = 99) -> Table:
+    """10,000 rules: 100 hosts of 99 prefixes each, and a header match a host."""
+    names = [f"models-{i:02d}.example" for i in range(hosts)]
+    asked = Rule(names[hosts // 2], f"/v2/models/model-{prefixes // 2:02d}")
+    rules = [rule for name in names for rule in _rules_of(name, prefixes, Rule(name, asked.prefix))]
+    return Table(tuple(rules), asked)
+
+
+def _rules_of(host: str, prefixes: int, asked: Rule) -> Iterator[Rule]:
+    for i in range(prefixes):
+        rule = Rule(host, f"/v2/models/model-{i:02d}")
+        if rule == asked:
+            yield Rule(host, rule.prefix, canary_only=True)
+        yield rule
