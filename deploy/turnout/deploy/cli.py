@@ -21,6 +21,7 @@ COMMANDS = {
     "up": "everything on one machine: the router and, with --demo, two models behind it",
     "proxy": "the router: a supervisor and its workers",
     "validate": "check rule documents and print every error and warning",
+    "explain": "which route a request would take, and why no other",
     "schema": "print the JSON schema of the rule documents",
 }
 

@@ -57,8 +57,9 @@ class Downstream(Protocol):
     """The client's side of an exchange."""
 
     peer: Peer
+    wake: float
 
-    def send_response(self, head: ResponseHead, data: bytes, end: bool, *, close: bool) -> None: ...
+    def send_response(self, head: ResponseHead, data: bytes, end: bool, close: bool) -> None: ...
 
     def send_interim(self, head: ResponseHead) -> None: ...
 
@@ -71,7 +72,7 @@ class Downstream(Protocol):
     def abort(self) -> None:
         """End the connection so that the answer can't be taken for complete."""
 
-    def on_exchange_done(self, *, request_ended: bool) -> None: ...
+    def on_exchange_done(self, request_ended: bool, now: float) -> None: ...
 
     def pause_reading(self) -> None: ...
 
@@ -124,7 +125,7 @@ class Services:
         upstreams: Upstreams,
         counters: Counters,
         clock: Callable[[], float],
-        log: "Callable[[Exchange, float], None]",
+        log: "Callable[[Exchange, Peer, float], None]",
         idle_timeout_s: float,
     ) -> None:
         self.upstreams = upstreams
@@ -138,10 +139,10 @@ class Exchange:
     """Made when a request's head is complete; `start` sets it going."""
 
     __slots__ = (
-        "_connecting", "_downstream", "_held", "_lease", "_record", "_request_deadline", "_request_ended",
+        "_connecting", "_downstream", "_held", "_record", "_request_deadline", "_request_ended",
         "_scope", "_services", "_upstream", "_upstream_deadline", "_waiting_since", "active_at", "bytes_received",
-        "bytes_sent", "done", "entry", "failure", "first_byte_at", "head", "reason", "share", "started_at", "status",
-        "tunnel", "upstream_s",
+        "bytes_sent", "done", "entry", "failure", "first_byte_at", "head", "lease", "reason", "share", "started_at", "status",
+        "target", "tunnel", "upstream_s",
     )  # fmt: skip
 
     def __init__(self, scope: Scope, services: Services, downstream: Downstream, head: RequestHead, now: float) -> None:
@@ -150,7 +151,7 @@ class Exchange:
         self._downstream: Downstream | None = downstream
         self._upstream: Upstream | None = None
         self._connecting: Connecting | None = None
-        self._lease: Lease | None = None
+        self.lease: Lease | None = None
         self._held: list[bytes] | None = None
         self._record = scope.no_route_record
         self._request_deadline = self._upstream_deadline = self._waiting_since = 0.0
@@ -160,12 +161,12 @@ class Exchange:
         self.share: Share | None = None
         self.failure: Failure | None = None
         self.reason = ""
+        self.target = b""
         self.status = 0
         self.bytes_received = self.bytes_sent = 0
         self.started_at = self.active_at = now
         self.first_byte_at = self.upstream_s = 0.0
         self.tunnel = self.done = False
-        services.counters.begin_request()
 
     def __repr__(self) -> str:
         state = "done" if self.done else "tunnel" if self.tunnel else "answering" if self.status else "waiting"
@@ -174,22 +175,10 @@ class Exchange:
     # What the access log wants to know
 
     @property
-    def endpoint_key(self) -> str:
-        return self._lease.endpoint.key if self._lease else ""
-
-    @property
-    def flag(self) -> Flag:
-        return self.failure.flag if self.failure else Flag.NONE
-
-    @property
-    def peer_address(self) -> bytes:
-        return self._downstream.peer.address if self._downstream else b""
-
-    @property
-    def trace_id(self) -> str:
+    def trace_id(self) -> bytes:
         if self.head.marks & _TRACEPARENT:
             return read_trace_id(self.head.get(b"traceparent") or b"")
-        return ""
+        return b""
 
     # From the downstream
 
@@ -290,13 +279,17 @@ class Exchange:
         """The answer's head, and some (`end`: all) of its body."""
         self.active_at = self.first_byte_at = now = self._services.clock()
         self.status = head.status
-        self.bytes_sent = len(data)
-        for edits in self.share.response_edits if self.share else ():
+        if data:
+            self.bytes_sent = len(data)
+        share, downstream = self.share, self._downstream
+        assert share is not None
+        assert downstream is not None
+        for edits in share.response_edits:
             edits.apply(head)
-        assert self._downstream is not None
         if end:
-            self._stop_waiting(now)
-        self._downstream.send_response(head, data, end, close=end and not self._request_ended)
+            self.upstream_s += now - self._waiting_since
+            self._waiting_since = 0.0
+        downstream.send_response(head, data, end, end and not self._request_ended)
         if end:
             self._complete(now)
 
@@ -366,9 +359,10 @@ class Exchange:
         for edits in share.request_edits:
             edits.apply(head)
         if share.rewrite is not None:
+            self.target = head.target
             apply_rewrite(share.rewrite, head, entry.prefix)
         cluster = self._scope.clusters[share.cluster]
-        lease = self._lease = cluster.choose(now)
+        lease = self.lease = cluster.choose(now)
         if lease is None:
             self._fail(errors.NO_ENDPOINT)
             return
@@ -378,16 +372,18 @@ class Exchange:
             self._request_deadline = now + entry.request_timeout_s
         if entry.backend_timeout_s:
             self._upstream_deadline = now + entry.backend_timeout_s
-        assert self._downstream is not None
-        self._downstream.wake_at(self.next_deadline())
-        upstream = self._services.upstreams.borrow(lease, now)
+        services, downstream = self._services, self._downstream
+        assert downstream is not None
+        if downstream.wake > now + services.idle_timeout_s or self._request_deadline or self._upstream_deadline:
+            downstream.wake_at(self.next_deadline())
+        upstream = services.upstreams.borrow(lease, now)
         if upstream is not None:
             self._send(upstream, data)
         else:
             self._held = [data]
-            self._downstream.pause_reading()
-            self._waiting_since = self._services.clock()
-            self._connecting = self._services.upstreams.connect(self, cluster, lease)
+            downstream.pause_reading()
+            self._waiting_since = services.clock()
+            self._connecting = services.upstreams.connect(self, cluster, lease)
 
     def _send(self, upstream: Upstream, data: bytes) -> None:
         """The request goes out; from here to the end of the answer it is the upstream's time."""
@@ -438,8 +434,9 @@ class Exchange:
             self._fail(errors.NO_BACKEND._replace(status=entry.respond.status))
 
     def _redirect(self, redirect: Redirect, entry: Entry, edits: Sequence[Edits]) -> None:
-        head = ResponseHead(redirect.status)
-        head.fields.append((b"location", make_location(redirect, self.head, entry.prefix, self._scope.port)))
+        head = ResponseHead(
+            [(b"location", make_location(redirect, self.head, entry.prefix, self._scope.port))], redirect.status
+        )
         for edit in edits:
             edit.apply(head)
         self._answer(head, b"", close=False)
@@ -456,8 +453,7 @@ class Exchange:
             self._finish()
         else:
             body = encode_error(failure, self.head.request_id, self.reason)
-            head = ResponseHead(failure.status)
-            head.fields.append((b"content-type", b"application/json"))
+            head = ResponseHead([(b"content-type", b"application/json")], failure.status)
             self._answer(head, body, close=failure.close)
 
     def _answer(self, head: ResponseHead, body: bytes, *, close: bool) -> None:
@@ -466,9 +462,7 @@ class Exchange:
         self.status = head.status
         self.bytes_sent = 0 if head.bodyless else len(body)
         assert self._downstream is not None
-        self._downstream.send_response(
-            head, b"" if head.bodyless else body, True, close=close or not self._request_ended
-        )
+        self._downstream.send_response(head, b"" if head.bodyless else body, True, close or not self._request_ended)
         self._finish()
 
     def _finish(self) -> None:
@@ -476,23 +470,23 @@ class Exchange:
         if self.done:
             raise RuntimeError(f"{self!r} is finished twice")
         self.done = True
-        services, now = self._services, self._services.clock()
-        self._stop_waiting(now)
-        total_s = now - self.started_at
-        if self._lease is not None:
-            self._lease.release(_judge(self), now)
-            services.counters.observe_upstream(self._record, self.upstream_s)
-        services.counters.end_request(
-            self._record, self.status, self.flag, self.bytes_received, self.bytes_sent,
-            total_s, max(0.0, total_s - self.upstream_s),
+        services = self._services
+        now = services.clock()
+        if self._waiting_since:
+            self._stop_waiting(now)
+        if self.lease is not None:
+            self.lease.release(_OK if self.failure is None and self.status < 500 else _judge(self), now)
+        services.counters.count_request(
+            self._record, self.status, self.failure.flag if self.failure else 0, self.bytes_received, self.bytes_sent,
+            now - self.started_at, self.upstream_s,
         )  # fmt: skip
         if self.tunnel:
             services.counters.add(Word.TUNNELS_ACTIVE, -1)
-        services.log(self, now)
         downstream, self._downstream = self._downstream, None
         self._upstream = None
-        if downstream is not None:
-            downstream.on_exchange_done(request_ended=self._request_ended)
+        assert downstream is not None
+        services.log(self, downstream.peer, now)
+        downstream.on_exchange_done(self._request_ended, now)
 
 
 def encode_error(failure: Failure, request_id: bytes, reason: str) -> bytes:
@@ -507,7 +501,10 @@ def encode_error(failure: Failure, request_id: bytes, reason: str) -> bytes:
     return msgspec.json.encode({"error": error}) + b"\n"
 
 
+_OK = Outcome.OK
+
+
 def _judge(exchange: Exchange) -> Outcome:
-    if exchange.failure is None:
-        return Outcome.OK if exchange.status < 500 else Outcome.FAILED
-    return Outcome.FAILED if exchange.failure.who == "upstream" else Outcome.UNKNOWN
+    """Whose fault a failure is; an answer of 5xx is the endpoint's."""
+    failure = exchange.failure
+    return Outcome.FAILED if failure is None or failure.who == "upstream" else Outcome.UNKNOWN

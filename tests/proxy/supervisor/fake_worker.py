@@ -91,8 +91,7 @@ class FakeWorker:
 
     def answer(self, writer: asyncio.StreamWriter, path: str, listener: str) -> None:
         if path == "/hang":
-            self.block[self.record + RouteWord.ACTIVE] += 1
-            self.block[Word.REQUESTS_ACTIVE] += 1
+            self.block[Word.TUNNELS_ACTIVE] += 1
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nnot all")
             return
         self.block[Word.CONNECTIONS_TOTAL] += 1

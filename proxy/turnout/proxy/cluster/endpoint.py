@@ -16,15 +16,19 @@ class Outcome(Enum):
     UNKNOWN = "unknown"
 
 
+_FAILED = Outcome.FAILED
+
+
 class Endpoint:
     """An address and a port. `record` is the offset of its counters; `removed`: no new request goes there."""
 
-    __slots__ = ("active", "address", "key", "port", "record", "removed")
+    __slots__ = ("active", "address", "key", "port", "record", "removed", "text")
 
     def __init__(self, address: str, port: int, record: int) -> None:
         self.address = address
         self.port = port
         self.key = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+        self.text = self.key.encode()
         self.record = record
         self.active = 0
         self.removed = False
@@ -55,5 +59,5 @@ class Lease:
         endpoint.active -= 1
         words = self._counters.words
         words[endpoint.record + _ACTIVE] -= 1
-        if outcome is Outcome.FAILED:
+        if outcome is _FAILED:
             words[endpoint.record + _FAILURES] += 1

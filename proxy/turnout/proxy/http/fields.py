@@ -13,7 +13,11 @@ class MalformedError(ValueError):
 
 def parse_tokens(value: bytes) -> list[bytes]:
     """The elements of a comma-separated list, in lower case; empty ones are left out (RFC 9110 §5.6.1)."""
-    return [token for part in value.lower().split(b",") if (token := part.strip(b" \t"))]
+    value = value.lower()
+    if b"," not in value:
+        token = value.strip(b" \t")
+        return [token] if token else []
+    return [token for part in value.split(b",") if (token := part.strip(b" \t"))]
 
 
 def parse_length(value: bytes) -> int:
@@ -21,6 +25,12 @@ def parse_length(value: bytes) -> int:
     if not value.isdigit() or len(value) > 18:
         raise MalformedError("invalid Content-Length")
     return int(value)
+
+
+def check_coding(value: bytes) -> None:
+    """Refuse every Transfer-Encoding but a lone `chunked` (RFC 9112 §6.1: 501 or 400 for unknown ones)."""
+    if value.lower() != b"chunked":
+        raise MalformedError("a transfer coding other than chunked")
 
 
 def parse_trailer(line: bytes) -> tuple[bytes, bytes] | None:

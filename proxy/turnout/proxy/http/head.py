@@ -14,6 +14,9 @@ CHUNKED = -2
 """`length` is the body's size in bytes, or one of these two."""
 
 
+NO_FIELDS: Fields = []
+"""The trailers of a message that has none; never changed."""
+
 _NOT_NAMES = frozenset({b"close", b"keep-alive", b"upgrade", b"te"})
 
 
@@ -22,14 +25,11 @@ class Head:
 
     __slots__ = ("_index", "fields", "length", "marks", "trailers")
 
-    def __init__(self) -> None:
-        self._init()
-
-    def _init(self) -> None:
-        self.fields: Fields = []
+    def __init__(self, fields: Fields) -> None:
+        self.fields = fields
         self.marks = 0
         self.length = 0
-        self.trailers: Fields = []
+        self.trailers: Fields = NO_FIELDS
         self._index: dict[bytes, bytes] | None = None
 
     def get(self, name: bytes) -> bytes | None:
@@ -53,7 +53,7 @@ class Head:
 
     def remove_named(self, tokens: list[bytes]) -> None:
         """Remove the fields that Connection names (RFC 9110 §7.6.1)."""
-        names = set(tokens) - _NOT_NAMES
+        names = [token for token in tokens if token not in _NOT_NAMES]
         if names:
             self.remove(names)
 
@@ -71,17 +71,17 @@ class RequestHead(Head):
 
     __slots__ = ("authority", "host", "keep_alive", "method", "minor", "path", "query", "request_id", "upgrade")
 
-    def __init__(self) -> None:
-        self._init()
-        self.method = b""
-        self.path = b""
+    def __init__(self, fields: Fields) -> None:
+        self.fields = fields
+        self.marks = 0
+        self.length = 0
+        self.trailers = NO_FIELDS
+        self._index = None
+        self.method = self.path = self.authority = self.request_id = self.upgrade = b""
         self.query: bytes | None = None
-        self.authority = b""
         self.host = ""
         self.minor = 1
-        self.request_id = b""
         self.keep_alive = True
-        self.upgrade = b""
 
     @property
     def target(self) -> bytes:
@@ -96,8 +96,12 @@ class ResponseHead(Head):
 
     __slots__ = ("bodyless", "keep_alive", "keep_alive_s", "status", "upgrade")
 
-    def __init__(self, status: int = 0) -> None:
-        self._init()
+    def __init__(self, fields: Fields, status: int = 0) -> None:
+        self.fields = fields
+        self.marks = 0
+        self.length = 0
+        self.trailers = NO_FIELDS
+        self._index = None
         self.status = status
         self.bodyless = False
         self.keep_alive = True

@@ -72,21 +72,28 @@ FORBIDDEN_IN_TRAILERS = frozenset(
 
 
 class Names:
-    """Knows one direction's names. `plain` maps a plain name as it was spelled to its lower-case form."""
+    """Knows one direction's names as they were spelled: `plain` maps the plain ones to their lower-case form."""
 
-    __slots__ = ("_marked", "_steering", "plain")
+    __slots__ = ("_marked", "_marks", "_steering", "plain")
 
     def __init__(self, marks: dict[bytes, int], *, steering: bool = False) -> None:
         self.plain: dict[bytes, bytes] = {}
-        self._marked = {name: int(mark) for name, mark in marks.items()}
+        self._marked: dict[bytes, tuple[int, bytes]] = {}
+        self._marks = {name: int(mark) for name, mark in marks.items()}
         self._steering = steering
 
-    def look_up(self, name: bytes) -> tuple[bytes, int]:
-        """The lower-case form of `name` and its mark, 0 for plain; a plain name is learned."""
+    def look_up(self, name: bytes) -> tuple[int, bytes]:
+        """The mark, 0 for none, and the lower-case form of a name, which is learned."""
+        known = self._marked.get(name)
+        if known is not None:
+            return known
         lower = name.lower()
-        mark = self._marked.get(lower, 0)
+        mark = self._marks.get(lower, 0)
         if not mark and self._steering and lower.startswith(STEERING_PREFIXES):
             mark = int(Mark.STEERING)
-        if not mark and len(name) <= MAX_LEARNED_BYTES and len(self.plain) < MAX_LEARNED:
-            self.plain[name] = lower
-        return lower, mark
+        if len(name) <= MAX_LEARNED_BYTES and len(self.plain) + len(self._marked) < MAX_LEARNED:
+            if mark:
+                self._marked[name] = mark, lower
+            else:
+                self.plain[name] = lower
+        return mark, lower

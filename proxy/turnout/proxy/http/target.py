@@ -10,6 +10,7 @@ import re
 from turnout.proxy.http.fields import MalformedError
 
 MAX_LEARNED = 1_024
+MAX_LEARNED_BYTES = 256
 
 _AUTHORITY = re.compile(rb"(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9\-._~!$&'()*+;=%]+)(?::([0-9]{0,5}))?\Z")
 _ABSOLUTE = re.compile(rb"https?://([^/?#]*)(/[^?#]*)?(\?[^#]*)?\Z", re.IGNORECASE)
@@ -19,10 +20,8 @@ _ENCODED_DOT = re.compile(rb"%2e", re.IGNORECASE)
 def split_target(target: bytes, method: bytes) -> tuple[bytes, bytes | None, bytes | None]:
     """Path (normalised), query (None if there is no `?`) and authority (None unless in absolute form)."""
     authority = None
-    if target[:1] != b"/":
-        if target == b"*":
-            if method != b"OPTIONS":
-                raise MalformedError("asterisk-form without OPTIONS")
+    if not target.startswith(b"/"):
+        if target == b"*" and method == b"OPTIONS":
             return b"*", None, None
         match = _ABSOLUTE.match(target)
         if match is None:
@@ -31,10 +30,12 @@ def split_target(target: bytes, method: bytes) -> tuple[bytes, bytes | None, byt
         target = (match[2] or b"/") + (match[3] or b"")
     if b"#" in target or b"\\" in target:
         raise MalformedError("a fragment or a backslash in the target")
-    path, mark, query = target.partition(b"?")
-    if b"/." in path or b"%" in path:
-        path = normalize_path(path)
-    return path, query if mark else None, authority
+    query = None
+    if b"?" in target:
+        target, _, query = target.partition(b"?")
+    if b"/." in target or b"%" in target:
+        target = normalize_path(target)
+    return target, query, authority
 
 
 def normalize_path(path: bytes) -> bytes:
@@ -61,6 +62,19 @@ def parse_authority(authority: bytes) -> str:
     if match is None:
         raise MalformedError("invalid Host")
     return match[1].decode("ascii").lower().rstrip(".")
+
+
+class Targets:
+    """Targets without a query that are in their normal form, each with itself: models have few. Bounded."""
+
+    __slots__ = ("plain",)
+
+    def __init__(self) -> None:
+        self.plain: dict[bytes, bytes] = {}
+
+    def learn(self, target: bytes, path: bytes, query: bytes | None) -> None:
+        if query is None and path == target and len(target) <= MAX_LEARNED_BYTES and len(self.plain) < MAX_LEARNED:
+            self.plain[target] = path
 
 
 class Authorities:

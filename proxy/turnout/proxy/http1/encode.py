@@ -13,7 +13,8 @@ LAST_CHUNK = b"0\r\n\r\n"
 
 def encode_request(head: RequestHead, data: bytes, end: bool) -> bytes:
     """The head for an upstream, with the body that is already there (`end`: all of it)."""
-    parts = [head.method, b" ", head.target, b" HTTP/1.1\r\nhost: ", head.authority, b"\r\n"]
+    target = head.path if head.query is None else head.target
+    parts = [head.method, b" ", target, b" HTTP/1.1\r\nhost: ", head.authority, b"\r\n"]
     if head.fields:
         parts += (b"\r\n".join(map(b": ".join, head.fields)), b"\r\n")
     if head.upgrade:

@@ -5,22 +5,23 @@ responses (1xx) are told as they come. What an upstream sends that is not a vali
 nothing of it is passed on.
 """
 
-from enum import Enum
+from enum import IntEnum
 from typing import Protocol
 
 import httptools
 
-from turnout.proxy.http.fields import MalformedError, parse_keep_alive_s, parse_length, parse_tokens
+from turnout.proxy.http.fields import MalformedError, check_coding, parse_keep_alive_s, parse_length, parse_tokens
 from turnout.proxy.http.head import CHUNKED, UNTIL_CLOSE, ResponseHead
 from turnout.proxy.http.names import Mark, Names
 from turnout.proxy.http1.chunked import ChunkedDecoder
+from turnout.proxy.http1.heads import HeadReader
 
 MAX_INTERIM = 64
 """Interim responses to one request; more of them is an attack, not progress."""
 
 _LENGTH, _CODING = int(Mark.CONTENT_LENGTH), int(Mark.TRANSFER_ENCODING)
 _CONNECTION, _UPGRADE, _KEEP_ALIVE = int(Mark.CONNECTION), int(Mark.UPGRADE), int(Mark.KEEP_ALIVE)
-_HOP_BY_HOP = int(Mark.HOP_BY_HOP)
+_ONCE = _LENGTH | _CODING
 
 
 class ResponseHandler(Protocol):
@@ -35,111 +36,64 @@ class ResponseHandler(Protocol):
     def on_tunnel_data(self, data: bytes) -> None: ...
 
 
-class State(Enum):
-    IDLE = "idle"
-    HEAD = "head"
-    BODY = "body"
-    CHUNKED = "chunked"
-    UNTIL_CLOSE = "until close"
-    DONE = "done"
-    TUNNEL = "tunnel"
+class State(IntEnum):
+    """The states by name; on the way of an answer the plain numbers below are used, which are quicker to get at."""
+
+    IDLE = 0
+    HEAD = 1
+    BODY = 2
+    CHUNKED = 3
+    UNTIL_CLOSE = 4
+    DONE = 5
+    TUNNEL = 6
 
 
-class _HeadEvents:
-    """What llhttp tells of one head."""
-
-    __slots__ = ("complete", "connection", "head", "names", "plain", "upgrade")
-
-    def __init__(self, names: Names) -> None:
-        self.names = names
-        self.plain = names.plain
-        self.head = ResponseHead()
-        self.connection = b""
-        self.upgrade = b""
-        self.complete = False
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        lower = self.plain.get(name)
-        if lower is not None:
-            self.head.fields.append((lower, value))
-        else:
-            self._on_unknown(name, value)
-
-    def on_headers_complete(self) -> None:
-        self.complete = True
-
-    def _on_unknown(self, name: bytes, value: bytes) -> None:
-        head = self.head
-        lower, mark = self.names.look_up(name)
-        if mark & _LENGTH and head.marks & mark:
-            raise MalformedError("content-length is there twice")
-        if mark & _CODING and head.marks & mark:
-            raise MalformedError("transfer-encoding is there twice")
-        head.marks |= mark
-        if mark & _LENGTH:
-            head.length = parse_length(value)
-        elif mark & _CODING:
-            if value.lower() != b"chunked":
-                raise MalformedError("a transfer coding other than chunked")
-        elif mark & _CONNECTION:
-            self.connection = value if not self.connection else self.connection + b"," + value
-        elif mark & _UPGRADE:
-            self.upgrade = value
-        elif mark & _KEEP_ALIVE:
-            head.keep_alive_s = parse_keep_alive_s(value)
-        elif not mark & _HOP_BY_HOP:
-            head.fields.append((lower, value))
+_IDLE, _HEAD, _BODY, _IN_CHUNKS, _UNTIL_CLOSE, _DONE, _TUNNEL = map(int, State)
 
 
 class ResponseDecoder:
     """Tells `handler` the answer in what `feed` gets."""
 
     __slots__ = (
-        "_chunked",
-        "_handler",
-        "_interim",
-        "_kept",
-        "_left",
-        "_max_head_bytes",
-        "_method",
-        "_names",
-        "state",
-    )
+        "_chunked", "_handler", "_interim", "_kept", "_left", "_max_head_bytes", "_method", "_names",
+        "_reader", "state",
+    )  # fmt: skip
 
     def __init__(self, handler: ResponseHandler, names: Names, max_head_bytes: int) -> None:
         self._handler = handler
         self._names = names
+        self._reader = HeadReader(httptools.HttpResponseParser, names)
         self._max_head_bytes = max_head_bytes
         self._method = b""
         self._kept = b""
         self._left = 0
         self._interim = 0
         self._chunked: ChunkedDecoder | None = None
-        self.state = State.IDLE
+        self.state: int = _IDLE
 
     def __repr__(self) -> str:
-        return f"<ResponseDecoder {self.state.value}>"
+        return f"<ResponseDecoder {State(self.state).name.lower()}>"
 
     def expect(self, method: bytes) -> None:
         """A request with this method was sent."""
         self._method = method
         self._interim = 0
-        self.state = State.HEAD
+        self.state = _HEAD
 
     def feed(self, data: bytes) -> None:
         """Take the bytes that came. Raises MalformedError, also for bytes that nobody asked for."""
         while data:
             state = self.state
-            if state is State.HEAD:
+            if state == _HEAD:
                 data = self._feed_head(data)
-            elif state is State.BODY:
+            elif state == _BODY:
                 data = self._feed_body(data)
-            elif state is State.CHUNKED:
+            elif state == _IN_CHUNKS:
                 data = self._feed_chunked(data)
-            elif state is State.UNTIL_CLOSE:
+            elif state == _UNTIL_CLOSE:
                 self._handler.on_response_body(data, False)
                 return
-            elif state is State.TUNNEL:
+            elif state == _TUNNEL:
                 self._handler.on_tunnel_data(data)
                 return
             else:
@@ -147,9 +101,9 @@ class ResponseDecoder:
 
     def feed_eof(self) -> bool:
         """The upstream closed. True if the answer is complete by that."""
-        if self.state is not State.UNTIL_CLOSE:
+        if self.state != _UNTIL_CLOSE:
             return False
-        self.state = State.DONE
+        self.state = _DONE
         self._handler.on_response_body(b"", True)
         return True
 
@@ -173,66 +127,73 @@ class ResponseDecoder:
         return self._begin_body(head, data, end)
 
     def _parse_head(self, data: bytes, end: int) -> ResponseHead:
-        events = _HeadEvents(self._names)
-        parser = httptools.HttpResponseParser(events)
-        try:
-            parser.feed_data(data if end == len(data) else data[:end])
-        except httptools.HttpParserUpgrade:
-            pass
-        except httptools.HttpParserError as error:
-            cause = error.__context__ if isinstance(error.__context__, MalformedError) else error
-            raise MalformedError(str(cause)) from error
-        if not events.complete:
-            raise MalformedError("the head ends too early")
-        head = events.head
-        head.status = parser.get_status_code()
-        if not 100 <= head.status <= 599:
-            raise MalformedError("a status that is none")
-        self._check_version(head, data)
-        self._check_connection(head, events)
-        self._check_framing(head)
+        reader = self._reader
+        parser = reader.read(data, end)
+        head = ResponseHead(reader.fields, parser.get_status_code())
+        if not data.startswith(b"HTTP/1.1 "):
+            if not data.startswith(b"HTTP/1.0 "):
+                raise MalformedError("neither HTTP/1.0 nor HTTP/1.1")
+            head.keep_alive = False
+        connection = upgrade = b""
+        for mark, name, value in reader.marked:
+            if mark & head.marks & _ONCE:
+                raise MalformedError(f"{name.decode()} is there twice")
+            head.marks |= mark
+            if mark == _LENGTH:
+                head.length = parse_length(value)
+            elif mark == _CONNECTION:
+                connection = connection + b"," + value if connection else value
+            elif mark == _UPGRADE:
+                upgrade = value
+            elif mark == _CODING:
+                check_coding(value)
+            elif mark == _KEEP_ALIVE:
+                head.keep_alive_s = parse_keep_alive_s(value)
+        if connection:
+            self._apply_connection(head, connection, upgrade)
+        self._check_framing(head, data)
         return head
 
-    def _check_version(self, head: ResponseHead, data: bytes) -> None:
-        version = data[:9]
-        if version == b"HTTP/1.0 ":
-            head.keep_alive = False
-            if head.marks & _CODING:
-                raise MalformedError("Transfer-Encoding in HTTP/1.0")
-        elif version != b"HTTP/1.1 ":
-            raise MalformedError("not HTTP/1.0 or HTTP/1.1")
-
-    def _check_connection(self, head: ResponseHead, events: _HeadEvents) -> None:
-        if not events.connection:
-            return
-        named = parse_tokens(events.connection)
+    def _apply_connection(self, head: ResponseHead, connection: bytes, upgrade: bytes) -> None:
+        named = parse_tokens(connection)
         if b"close" in named:
             head.keep_alive = False
         elif b"keep-alive" in named:
             head.keep_alive = True
-        if b"upgrade" in named:
-            head.upgrade = events.upgrade.lower()
+        if b"upgrade" in named and head.status == 101:
+            head.upgrade = upgrade.lower()
         head.remove_named(named)
 
-    def _check_framing(self, head: ResponseHead) -> None:
+    def _check_framing(self, head: ResponseHead, data: bytes) -> None:
         """RFC 9112 §6.3: what a response's body is."""
-        if head.marks & _CODING:
-            if head.marks & _LENGTH:
+        marks, status = head.marks, head.status
+        if marks & _CODING:
+            if marks & _LENGTH:
                 raise MalformedError("both Transfer-Encoding and Content-Length")
+            if data.startswith(b"HTTP/1.0"):
+                raise MalformedError("Transfer-Encoding in HTTP/1.0")
             head.length = CHUNKED
-        elif not head.marks & _LENGTH:
+        elif not marks & _LENGTH:
             head.length = UNTIL_CLOSE
-        if head.status < 200 or head.status == 204:
-            if head.marks & _CODING or head.length > 0:
-                raise MalformedError(f"a {head.status} with a body")
-            head.length = 0
+        if 200 <= status <= 599:
+            if status == 204:
+                self._check_bodyless(head)
+        elif 100 <= status < 200:
+            self._check_bodyless(head)
+        else:
+            raise MalformedError("a status that is none")
+
+    def _check_bodyless(self, head: ResponseHead) -> None:
+        if head.marks & _CODING or head.length > 0:
+            raise MalformedError(f"a {head.status} with a body")
+        head.length = 0
 
     def _on_interim(self, head: ResponseHead, data: bytes, end: int) -> bytes:
         self._interim += 1
         if self._interim > MAX_INTERIM:
             raise MalformedError("too many interim responses")
         if head.status == 101:
-            self.state = State.TUNNEL
+            self.state = _TUNNEL
         self._handler.on_interim(head)
         return data[end:]
 
@@ -242,19 +203,19 @@ class ResponseDecoder:
         length = head.length
         head.bodyless = self._method == b"HEAD" or head.status in (204, 304)
         if length == 0 or head.bodyless:
-            self.state = State.DONE
+            self.state = _DONE
             self._handler.on_response(head, b"", True)
             return data[end:]
         if length > 0:
             body = data[end : end + length]
             self._left = length - len(body)
-            self.state = State.BODY if self._left else State.DONE
+            self.state = _BODY if self._left else _DONE
             self._handler.on_response(head, body, not self._left)
             return data[end + length :]
         if length == CHUNKED:
             return self._begin_chunks(head, data[end:])
         head.keep_alive = False
-        self.state = State.UNTIL_CLOSE
+        self.state = _UNTIL_CLOSE
         self._handler.on_response(head, data[end:], False)
         return b""
 
@@ -262,7 +223,7 @@ class ResponseDecoder:
         self._chunked = chunked = ChunkedDecoder()
         head.trailers = chunked.trailers
         body = chunked.feed(data)
-        self.state = State.DONE if chunked.ended else State.CHUNKED
+        self.state = _DONE if chunked.ended else _IN_CHUNKS
         self._handler.on_response(head, body, chunked.ended)
         return chunked.rest
 
@@ -274,7 +235,7 @@ class ResponseDecoder:
             return b""
         body, rest = (data, b"") if size == self._left else (data[: self._left], data[self._left :])
         self._left = 0
-        self.state = State.DONE
+        self.state = _DONE
         self._handler.on_response_body(body, True)
         return rest
 
@@ -283,7 +244,7 @@ class ResponseDecoder:
         assert chunked is not None
         body = chunked.feed(data)
         if chunked.ended:
-            self.state = State.DONE
+            self.state = _DONE
         if body or chunked.ended:
             self._handler.on_response_body(body, chunked.ended)
         return chunked.rest

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from turnout.proxy.exchange import Scope, Services
 from turnout.proxy.http.names import REQUEST_MARKS, RESPONSE_MARKS, Names
-from turnout.proxy.http.target import Authorities
+from turnout.proxy.http.target import Authorities, Targets
 from turnout.proxy.net.options import Options
 from turnout.proxy.net.timers import Timers
 from turnout.proxy.net.trust import Trust
@@ -23,7 +23,7 @@ class WorkerContext:
 
     __slots__ = (
         "authorities", "clock", "connections", "draining", "loop", "on_idle", "options", "request_names",
-        "response_names", "services", "timers", "trust",
+        "response_names", "services", "targets", "timers", "trust",
     )  # fmt: skip
 
     def __init__(
@@ -39,6 +39,7 @@ class WorkerContext:
         self.request_names = Names(REQUEST_MARKS, steering=True)
         self.response_names = Names(RESPONSE_MARKS)
         self.authorities = Authorities()
+        self.targets = Targets()
         self.connections: set[Closable] = set()
         self.draining = False
         self.on_idle: Callable[[], None] = lambda: None

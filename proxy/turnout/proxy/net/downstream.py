@@ -41,7 +41,9 @@ class DownstreamConnection(asyncio.Protocol):
     def __init__(self, listener: ListenerContext) -> None:
         self._listener = listener
         self._worker = worker = listener.worker
-        self._decoder = RequestDecoder(self, worker.request_names, worker.authorities, worker.options.max_head_bytes)
+        self._decoder = RequestDecoder(
+            self, worker.request_names, worker.authorities, worker.options.max_head_bytes, worker.targets
+        )
         self._exchange: Exchange | None = None
         self._transport = cast(asyncio.Transport, None)
         self.peer = cast(Peer, None)
@@ -74,7 +76,7 @@ class DownstreamConnection(asyncio.Protocol):
             return
         self._last_active = self._worker.clock()
         self._decoder.feed(data)
-        if self._decoder.kept_bytes:
+        if self._decoder.kept:
             self._on_kept()
 
     def eof_received(self) -> None:
@@ -144,7 +146,7 @@ class DownstreamConnection(asyncio.Protocol):
 
     # From the exchange
 
-    def send_response(self, head: ResponseHead, data: bytes, end: bool, *, close: bool) -> None:
+    def send_response(self, head: ResponseHead, data: bytes, end: bool, close: bool) -> None:
         """Write the answer's head, framed for what the client speaks, with the body that is there."""
         exchange = self._exchange
         assert exchange is not None
@@ -188,19 +190,22 @@ class DownstreamConnection(asyncio.Protocol):
         else:
             self._transport.close()
 
-    def on_exchange_done(self, *, request_ended: bool) -> None:
+    def on_exchange_done(self, request_ended: bool, now: float) -> None:
         self._exchange = None
         self._chunked = False
-        if self._transport.is_closing():
+        transport = self._transport
+        if transport.is_closing():
             return
         if self._close_after or not request_ended:
             self._begin_closing()
             return
-        self._last_active = self._worker.clock()
-        self._paused_by &= ~_BY_KEPT
-        self.resume_reading()
-        self._decoder.next()
-        if self._decoder.kept_bytes:
+        self._last_active = now
+        if self._paused_by:
+            self._paused_by = 0
+            transport.resume_reading()
+        decoder = self._decoder
+        decoder.next()
+        if decoder.kept:
             self._on_kept()
 
     def pause_reading(self) -> None:
@@ -226,7 +231,7 @@ class DownstreamConnection(asyncio.Protocol):
         worker = self._worker
         self._decoder.stop()
         self._exchange = exchange = Exchange(
-            self._listener.scope, worker.services, self, RequestHead(), self._last_active
+            self._listener.scope, worker.services, self, RequestHead([]), self._last_active
         )
         exchange.refuse(failure, reason)
 
@@ -254,7 +259,7 @@ class DownstreamConnection(asyncio.Protocol):
             if not self._head_since:
                 self._head_since = self._last_active
                 self.wake_at(self._head_since + self._worker.options.head_timeout_s)
-        elif self._decoder.kept_bytes > MAX_KEPT_BYTES:
+        elif len(self._decoder.kept) > MAX_KEPT_BYTES:
             self._pause(_BY_KEPT)
 
     def _pause(self, why: int) -> None:

@@ -4,6 +4,9 @@ import asyncio
 import socket
 from collections.abc import Callable
 
+BACKLOG = 4096
+"""What the supervisor listens with; the loop listens again, and must not shrink it."""
+
 Factory = Callable[[], asyncio.Protocol]
 
 
@@ -25,7 +28,7 @@ class Listener:
         return self._server is not None
 
     async def start(self, factory: Factory) -> None:
-        self._server = await self._loop.create_server(factory, sock=self._sock.dup())
+        self._server = await self._loop.create_server(factory, sock=self._sock.dup(), backlog=BACKLOG)
 
     async def stop(self, factory: Factory) -> None:
         """Accept what is queued, then close the socket."""

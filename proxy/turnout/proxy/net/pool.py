@@ -14,7 +14,7 @@ from turnout.proxy.http.names import RESPONSE_MARKS, Names
 from turnout.proxy.net.timers import Timers
 from turnout.proxy.net.upstream import UpstreamConnection
 from turnout.proxy.telemetry.counters import Counters
-from turnout.proxy.telemetry.layout import EndpointWord, Word
+from turnout.proxy.telemetry.layout import EndpointWord
 
 
 class Pool:
@@ -38,7 +38,7 @@ class Pool:
         idle = self._idle.get(lease.endpoint)
         while idle:
             connection = idle.pop()
-            if now < connection.idle_since + connection.idle_timeout_s and not connection.is_closing:
+            if now < connection.idle_since + connection.idle_timeout_s:
                 return connection
             connection.close()
         return None
@@ -79,14 +79,16 @@ class Pool:
 
     def on_connected(self, connection: UpstreamConnection) -> None:
         record = connection.endpoint.record
-        self._counters.add(Word.UPSTREAM_CONNECTIONS_ACTIVE)
         self._counters.add(record + EndpointWord.CONNECTIONS_ACTIVE)
         self._counters.add(record + EndpointWord.CONNECTIONS_TOTAL)
 
     def on_lost(self, connection: UpstreamConnection) -> None:
         self._timers.forget(connection)
-        self._counters.add(Word.UPSTREAM_CONNECTIONS_ACTIVE, -1)
         self._counters.add(connection.endpoint.record + EndpointWord.CONNECTIONS_ACTIVE, -1)
+        self.forget(connection)
+
+    def forget(self, connection: UpstreamConnection) -> None:
+        """A connection is closing: it is not lent any more."""
         idle = self._idle.get(connection.endpoint)
         if idle and connection in idle:
             idle.remove(connection)

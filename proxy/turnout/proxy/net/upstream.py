@@ -15,6 +15,8 @@ from turnout.proxy.net.timers import NEVER
 if TYPE_CHECKING:
     from turnout.proxy.net.pool import Pool
 
+_DONE = int(State.DONE)
+
 KEEP_ALIVE_SHARE = 0.8
 """How much of the time that an upstream announces in Keep-Alive we use of it, to close before it does."""
 
@@ -66,7 +68,9 @@ class UpstreamConnection(asyncio.Protocol):
                 self.close()
 
     def eof_received(self) -> None:
-        """The upstream closed; the loop tells `connection_lost` next."""
+        """The upstream closed; the loop tells `connection_lost` next, until then nobody may borrow this."""
+        if self._exchange is None:
+            self._pool.forget(self)
 
     def connection_lost(self, error: Exception | None) -> None:
         self._pool.on_lost(self)
@@ -138,8 +142,9 @@ class UpstreamConnection(asyncio.Protocol):
     def give_back(self, now: float) -> None:
         """The answer is complete: back into the pool, if both sides want to."""
         self._exchange = None
-        self.resume_reading()
-        if self._reusable and self._decoder.state is State.DONE and not self._transport.is_closing():
+        if self._paused:
+            self.resume_reading()
+        if self._reusable and self._decoder.state == _DONE and not self._transport.is_closing():
             self.reused = True
             self.idle_since = now
             self._pool.put(self)
@@ -151,6 +156,8 @@ class UpstreamConnection(asyncio.Protocol):
         self._transport.abort()
 
     def close(self) -> None:
+        """Close an idle connection, or one that is not wanted back."""
+        self._pool.forget(self)
         self._transport.close()
 
     def pause_reading(self) -> None:

@@ -5,23 +5,21 @@ from turnout.rules.snapshot import HeaderEdits
 
 
 class Edits:
-    """Changes a head. Setting `host` changes the authority; framing fields can't be edited, the rules refuse them."""
+    """Changes a head. Setting or adding `host` changes the authority, of which there is one; framing fields can't be
+    edited, the rules refuse them."""
 
-    __slots__ = ("_add", "_host", "_remove", "_set")
+    __slots__ = ("_fields", "_host", "_remove")
 
     def __init__(self, edits: HeaderEdits) -> None:
-        pairs = _encode(edits.set)
+        pairs = _encode(edits.set + edits.add)
         self._host = next((value for name, value in pairs if name == b"host"), None)
-        self._set = [pair for pair in pairs if pair[0] != b"host"]
-        self._add = _encode(edits.add)
-        self._remove = frozenset(name.encode("latin-1") for name in edits.remove) | {name for name, _ in self._set}
+        self._fields = [pair for pair in pairs if pair[0] != b"host"]
+        self._remove = frozenset(name.encode("latin-1") for name in (*edits.remove, *(name for name, _ in edits.set)))
 
     def apply(self, head: Head) -> None:
         if self._remove:
             head.remove(self._remove)
-        for name, value in self._set:
-            head.add(name, value)
-        for name, value in self._add:
+        for name, value in self._fields:
             head.add(name, value)
         if self._host is not None and isinstance(head, RequestHead):
             head.authority = self._host

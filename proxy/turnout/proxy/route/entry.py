@@ -5,17 +5,20 @@ from collections.abc import Mapping
 from turnout.proxy.http.head import RequestHead
 from turnout.proxy.route.conditions import Condition, HeaderCondition, QueryCondition
 from turnout.proxy.route.edits import compile_edits
-from turnout.proxy.route.regex import compile_regex
 from turnout.proxy.route.split import Split, compile_split
 from turnout.rules.snapshot import Forward, Redirect, Respond, Route
 
 
 class Entry:
-    """A route at its position in its virtual host. Exactly one of `split`, `redirect` and `respond` is set."""
+    """A route at its position in its virtual host. Exactly one of `split`, `redirect` and `respond` is set.
+
+    `exact_headers` are the (name, value) pairs of the plain conditions; `is_open` says that nothing but the path is
+    asked.
+    """
 
     __slots__ = (
-        "backend_timeout_s", "conditions", "method", "name", "path_test", "position", "prefix", "record",
-        "redirect", "request_timeout_s", "respond", "response_edits", "route", "split",
+        "_others", "backend_timeout_s", "conditions", "exact_headers", "is_open", "method", "name", "position",
+        "prefix", "record", "redirect", "request_timeout_s", "respond", "response_edits", "route", "split",
     )  # fmt: skip
 
     def __init__(
@@ -26,13 +29,14 @@ class Entry:
         self.name = route.name
         self.position = position
         self.record = records["route", route.name, ""]
-        self.prefix = match.path.value if match.path.kind in ("path_prefix", "prefix") else "/"
-        self.path_test = compile_regex(match.path.value) if match.path.kind == "regex" else None
+        self.prefix = "/" if match.path.kind == "regex" else match.path.value
         self.method = match.method.encode() if match.method else None
-        self.conditions: tuple[Condition, ...] = (
-            *(HeaderCondition(header) for header in match.headers),
-            *(QueryCondition(parameter) for parameter in match.query),
-        )
+        headers = [HeaderCondition(header) for header in match.headers]
+        queries = [QueryCondition(parameter) for parameter in match.query]
+        self.conditions: tuple[Condition, ...] = (*headers, *queries)
+        self.exact_headers = tuple((c.name, c.exact) for c in headers if c.is_plain and c.exact is not None)
+        self._others: tuple[Condition, ...] = (*(c for c in headers if not c.is_plain), *queries)
+        self.is_open = self.method is None and not self.conditions
         self.split: Split | None = compile_split(route, missing, records) if isinstance(action, Forward) else None
         self.redirect = action if isinstance(action, Redirect) else None
         self.respond = action if isinstance(action, Respond) else None
@@ -40,10 +44,15 @@ class Entry:
         self.request_timeout_s = action.request_timeout_s if isinstance(action, Forward) else None
         self.backend_timeout_s = action.backend_timeout_s if isinstance(action, Forward) else None
 
-    def holds(self, head: RequestHead) -> bool:
-        """Whether all but the path holds (the index saw to the path), or the path too if it is a regex."""
-        if self.method is not None and self.method != head.method:
-            return False
-        if self.path_test is not None and not self.path_test(head.path):
-            return False
-        return all(condition.holds(head) for condition in self.conditions) if self.conditions else True
+    def take(self, head: RequestHead) -> "Entry | None":
+        """Itself, if all but the path holds; the index saw to the path."""
+        method = self.method
+        if method is not None and method != head.method:
+            return None
+        for name, value in self.exact_headers:
+            if head.get(name) != value:
+                return None
+        for condition in self._others:
+            if not condition.holds(head):
+                return None
+        return self

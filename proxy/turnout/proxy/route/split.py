@@ -13,11 +13,12 @@ class Share:
     """One backend of a route, compiled. `record` is the offset of its counters."""
 
     __slots__ = (
-        "cluster", "missing", "record", "redirect", "request_edits", "response_edits", "rewrite", "weight",
+        "backend", "cluster", "missing", "record", "redirect", "request_edits", "response_edits", "rewrite", "weight",
     )  # fmt: skip
 
     def __init__(self, route: Route, backend: Backend, *, missing: bool, record: int) -> None:
         assert isinstance(route.action, Forward)
+        self.backend = backend
         self.cluster = backend.cluster
         self.weight = backend.weight
         self.missing = missing
@@ -29,19 +30,22 @@ class Share:
 
 
 class Split:
-    """All shares of a route with a weight above 0."""
+    """All shares of a route, as they were written; those with a weight of 0 are never chosen."""
 
-    __slots__ = ("_bounds", "_total", "only", "shares")
+    __slots__ = ("_bounds", "_last", "_weighted", "only", "shares", "total")
 
     def __init__(self, shares: Sequence[Share]) -> None:
-        self.shares = tuple(share for share in shares if share.weight)
-        self._bounds = tuple(accumulate(share.weight for share in self.shares))
-        self._total = self._bounds[-1]
-        self.only = self.shares[0] if len(self.shares) == 1 else None
+        self.shares = tuple(shares)
+        self._weighted = tuple(share for share in shares if share.weight)
+        self._bounds = tuple(accumulate(share.weight for share in self._weighted))
+        self.total = self._bounds[-1]
+        self._last = len(self._bounds) - 1
+        self.only = self._weighted[0] if len(self._weighted) == 1 else None
 
     def choose(self, random: float) -> Share:
         """The share that `random`, in [0, 1), falls into."""
-        return self.only or self.shares[bisect_right(self._bounds, int(random * self._total))]
+        # Bounded by `_last`: with weights beyond 2**53 the product may be rounded up to the sum.
+        return self.only or self._weighted[bisect_right(self._bounds, random * self.total, 0, self._last)]
 
 
 def compile_split(route: Route, missing: frozenset[str], records: Mapping[tuple[str, str, str], int]) -> Split:

@@ -1,16 +1,18 @@
 """The route table of one listener: by host to a virtual host, by path to candidates, the first that holds wins.
 
-Built from a Snapshot by each worker. Hosts as in Envoy: an exact domain, else the longest `*.suffix`, else the
-longest `prefix.*`, else `*`; only that virtual host is asked. Matching does not get slower with the
-number of routes that can't match.
+Built from a Snapshot by each worker. Only the virtual host of the most specific domain is asked: a miss there is a
+miss. Matching does not get slower with the number of routes that can't match.
 """
 
 from collections.abc import Mapping, Sequence
 
 from turnout.proxy.http.head import RequestHead
+from turnout.proxy.route.domains import Domains
 from turnout.proxy.route.entry import Entry
 from turnout.proxy.route.paths import PathIndex
 from turnout.rules.snapshot import Listener, VirtualHost
+
+MAX_KNOWN_HOSTS = 1_024
 
 
 class Host:
@@ -28,61 +30,40 @@ class Host:
 class Table:
     """Answers which route takes a request. `records` are counter offsets by record key."""
 
-    __slots__ = ("_any", "_exact", "_prefixes", "_suffixes", "hosts")
+    __slots__ = ("_by_domain", "_domains", "_known", "hosts")
 
     def __init__(self, listener: Listener, missing: Sequence[str], records: Mapping[tuple[str, str, str], int]) -> None:
         gone = frozenset(missing)
         self.hosts = [Host(host, gone, records) for host in listener.virtual_hosts]
-        self._exact: dict[str, Host] = {}
-        self._suffixes: dict[str, Host] = {}
-        self._prefixes: dict[str, Host] = {}
-        self._any: Host | None = None
-        for host in self.hosts:
-            for domain in host.domains:
-                self._add(domain, host)
+        self._by_domain = {domain: host for host in self.hosts for domain in host.domains}
+        self._domains = Domains(self._by_domain)
+        self._known: dict[str, Host | None] = {}
 
     def match(self, head: RequestHead) -> Entry | None:
         """The route that takes this request, None for none."""
-        host = self._exact.get(head.host) or self.find_host(head.host)
-        if host is not None:
-            for entry in host.index.find(head.path):
-                if entry.holds(head):
-                    return entry
-        return None
+        host = self._known.get(head.host) or self.find_host(head.host)
+        if host is None:
+            return None
+        index = host.index
+        found = index.known.get(head.path) or index.find(head.path)
+        for step in found[0]:
+            entry = step.take(head)
+            if entry is not None:
+                return entry
+        return found[1]
+
+    def find_domain(self, name: str) -> str | None:
+        """The most specific domain that takes the host `name`."""
+        return self._domains.find(name)
 
     def find_host(self, name: str) -> Host | None:
-        """The virtual host of the most specific domain that matches `name`."""
-        found = self._exact.get(name)
-        if found is None and self._suffixes:
-            found = self._find_suffix(name)
-        if found is None and self._prefixes:
-            found = self._find_prefix(name)
-        return found or self._any
-
-    def _add(self, domain: str, host: Host) -> None:
-        if domain == "*":
-            self._any = host
-        elif domain.startswith("*"):
-            self._suffixes[domain[1:]] = host
-        elif domain.endswith("*"):
-            self._prefixes[domain[:-1]] = host
-        else:
-            self._exact[domain] = host
-
-    def _find_suffix(self, name: str) -> Host | None:
-        dot = name.find(".", 1)
-        while dot > 0:
-            host = self._suffixes.get(name[dot:])
-            if host is not None:
-                return host
-            dot = name.find(".", dot + 1)
-        return None
-
-    def _find_prefix(self, name: str) -> Host | None:
-        dot = name.rfind(".", 0, len(name) - 1)
-        while dot > 0:
-            host = self._prefixes.get(name[: dot + 1])
-            if host is not None:
-                return host
-            dot = name.rfind(".", 0, dot)
-        return None
+        """The virtual host of the most specific domain that takes the host `name`. It is remembered: clients name few
+        hosts; those that name many, only to be forgotten together, cost a look-up each."""
+        if name in self._known:
+            return self._known[name]
+        domain = self._domains.find(name)
+        host = None if domain is None else self._by_domain[domain]
+        if len(self._known) >= MAX_KNOWN_HOSTS:
+            self._known.clear()
+        self._known[name] = host
+        return host

@@ -29,8 +29,8 @@ _HEADER_BYTES = 8 * HEADER_WORDS
 _RECORD_BYTES = 8 * RECORD_WORDS
 _NO_WORDS = bytes(_RECORD_BYTES)
 
-GAUGES_OF = {
-    "route": (int(RouteWord.ACTIVE),),
+GAUGES_OF: dict[str, tuple[int, ...]] = {
+    "route": (),
     "endpoint": (int(EndpointWord.ACTIVE), int(EndpointWord.CONNECTIONS_ACTIVE)),
 }
 """The words of each kind of record that fall as well as rise."""

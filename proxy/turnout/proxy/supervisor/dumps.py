@@ -13,8 +13,6 @@ from turnout.rules.snapshot import Cluster, Origin, Origins
 Json = dict[str, Any]
 Records = Sequence[tuple[RecordKey, int]]
 HISTOGRAMS = (("downstream", RouteWord.DOWNSTREAM), ("upstream", RouteWord.UPSTREAM), ("proxy", RouteWord.PROXY))
-BY_ROUTE = {Word.DOWNSTREAM_BYTES_RECEIVED, Word.DOWNSTREAM_BYTES_SENT}
-"""Words that stay zero: bytes are counted in the route records."""
 NO_WORDS: RecordWords = [0] * len(EndpointWord)
 
 
@@ -63,7 +61,7 @@ def stats_dump(counts: Counts, records: Records, supervisor: Json) -> Json:
             routes.append({"route": first, "predictor": second, **_route(words)})
         else:
             endpoints.append({"predictor": first, "endpoint": second, **_endpoint(words)})
-    process = {word.name.lower(): counts.words[word] for word in Word if word not in BY_ROUTE}
+    process = {word.name.lower(): counts.words[word] for word in Word}
     return {"supervisor": supervisor, "process": process, "routes": routes, "endpoints": endpoints}
 
 

@@ -28,7 +28,6 @@ ENDPOINT = ("predictor", "endpoint")
 
 PROCESS_GAUGES = (
     (Word.CONNECTIONS_ACTIVE, "turnout_downstream_connections", "Open connections from clients"),
-    (Word.REQUESTS_ACTIVE, "turnout_active_requests", "Requests being answered"),
     (Word.TUNNELS_ACTIVE, "turnout_tunnels", "Upgraded connections being passed through"),
 )
 PROCESS_COUNTERS = (
@@ -86,7 +85,9 @@ class ProxyCollector(Collector):
             yield GaugeMetricFamily(name, text, value=self._counts.words[place])
         for place, name, text in PROCESS_COUNTERS:
             yield CounterMetricFamily(name, text, value=self._counts.words[place])
-        # Every request ends in one route record, so these need no words of their own.
+        # Every request is with one endpoint and ends in one route record, so these need no words of their own.
+        active = sum(words[EndpointWord.ACTIVE] for _, words in self._endpoints)
+        yield GaugeMetricFamily("turnout_active_requests", "Requests being answered", value=active)
         for word, name, text in DOWNSTREAM_BYTES:
             yield CounterMetricFamily(name, text, value=sum(words[word] for _, words in self._routes))
         yield from _supervisor_families(self._facts)

@@ -1,80 +1,64 @@
-"""The access record: one line a request, as JSON (one object a line) or as text."""
+"""The line of a request in the access log, as JSON (one object a line) or as text.
 
-from typing import Protocol
+A line is one template filled with bytes; what a client or a rule may put into it is escaped as in JSON, so nothing
+that anybody sends ends a string or a line.
+"""
 
-import msgspec
+import json
+import re
 
+FIELDS = (
+    "time", "method", "host", "path", "protocol", "status", "flag", "reason", "route", "predictor", "endpoint",
+    "duration_ms", "upstream_ms", "proxy_ms", "first_byte_ms", "bytes_received", "bytes_sent", "peer",
+    "request_id", "trace_id",
+)  # fmt: skip
+"""In the order in which a template takes them. Durations in milliseconds; bytes are those of bodies.
 
-class AccessRecord(msgspec.Struct, frozen=True, gc=False):
-    """What is told of a request. Durations in milliseconds; bytes are those of bodies.
+`flag` is Envoy's response flag, `-` for none; `status` 0: the client left before there was one; `first_byte_ms` is
+null if the upstream never began to answer.
+"""
 
-    `flag` is Envoy's response flag, `-` for none; `status` 0: the client left before there was one.
-    `first_byte_ms` is None if the upstream never began to answer.
-    """
+MAX_LEARNED = 65_536
 
-    time: str
-    method: str
-    host: str
-    path: str
-    protocol: str
-    status: int
-    flag: str
-    reason: str
-    route: str
-    predictor: str
-    endpoint: str
-    duration_ms: float
-    upstream_ms: float
-    proxy_ms: float
-    first_byte_ms: float | None
-    bytes_received: int
-    bytes_sent: int
-    peer: str
-    request_id: str
-    trace_id: str
+_NUMBERS = {"status": b"%d", "bytes_received": b"%d", "bytes_sent": b"%d"} | dict.fromkeys(
+    ("duration_ms", "upstream_ms", "proxy_ms"), b"%.3f"
+)
+_BARE = frozenset({"first_byte_ms"})
 
+TEXT_TEMPLATE = (
+    b'%(time)b %(peer)b "%(method)b %(path)b %(protocol)b" "%(host)b" %(status)d %(flag)b "%(route)b" "%(predictor)b" '
+    b'%(endpoint)b %(duration_ms).3f %(upstream_ms).3f %(proxy_ms).3f %(first_byte_ms)b %(bytes_received)d '
+    b'%(bytes_sent)d "%(request_id)b" "%(trace_id)b" "%(reason)b"\n'
+)  # fmt: skip
 
-class Format(Protocol):
-    """Appends the line of a record to a buffer."""
-
-    def append(self, record: AccessRecord, buffer: bytearray) -> None: ...
+is_unsafe = re.compile(rb"[^\x20\x21\x23-\x5b\x5d-\x7e]").search
+"""Whether there is a byte that must be escaped in a JSON string, or is not ASCII."""
 
 
-class JsonFormat:
-    """`{"time": …}` and a newline."""
+def make_json_template() -> bytes:
+    """A template for `%` with a tuple in the order of FIELDS."""
+    parts = [
+        b'"%b":%b' % (name.encode(), _NUMBERS.get(name) or (b"%b" if name in _BARE else b'"%b"')) for name in FIELDS
+    ]
+    return b"{" + b",".join(parts) + b"}\n"
+
+
+class Escaper:
+    """Escapes as JSON does inside of a string; names of rules and endpoints, which recur, are learned."""
+
+    __slots__ = ("learned",)
 
     def __init__(self) -> None:
-        self._encoder = msgspec.json.Encoder()
+        self.learned: dict[str, bytes] = {"": b""}
 
-    def append(self, record: AccessRecord, buffer: bytearray) -> None:
-        self._encoder.encode_into(record, buffer, -1)
-        buffer += b"\n"
+    def escape(self, value: bytes) -> bytes:
+        """Bytes from the wire, taken as Latin-1."""
+        return value if is_unsafe(value) is None else json.dumps(value.decode("latin-1"))[1:-1].encode()
 
-
-class TextFormat:
-    """Fields in a fixed order, the request quoted; what is missing is `-`."""
-
-    def append(self, record: AccessRecord, buffer: bytearray) -> None:
-        r = record
-        request = f"{r.method or '-'} {r.path or '-'} {r.protocol}"
-        reason = f' "{_escape(r.reason)}"' if r.reason else ""
-        line = (
-            f'{r.time} {r.peer} "{_escape(request)}" {_escape(r.host) or "-"} {r.status} {r.flag} '
-            f"{r.route or '-'} {r.predictor or '-'} {r.endpoint or '-'} {r.duration_ms:.3f} {r.upstream_ms:.3f} "
-            f"{r.bytes_received} {r.bytes_sent} {_escape(r.request_id) or '-'} {r.trace_id or '-'}{reason}\n"
-        )
-        buffer += line.encode()
-
-
-def make_format(name: str) -> Format:
-    """`json` or `text`."""
-    return JsonFormat() if name == "json" else TextFormat()
-
-
-def _escape(text: str) -> str:
-    """Nothing that a client sends may end a line or a quoted string."""
-    return text.encode("unicode_escape").decode("ascii").replace('"', '\\"') if not _is_plain(text) else text
-
-
-def _is_plain(text: str) -> bool:
-    return text.isascii() and text.isprintable() and '"' not in text and "\\" not in text
+    def escape_name(self, name: str) -> bytes:
+        escaped = self.learned.get(name)
+        if escaped is None:
+            if len(self.learned) >= MAX_LEARNED:
+                self.learned = {"": b""}
+            escaped = self.learned[name] = json.dumps(name)[1:-1].encode()
+        return escaped

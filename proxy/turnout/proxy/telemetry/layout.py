@@ -1,8 +1,8 @@
 """Where each number of the proxy stands in shared memory.
 
 One block per worker slot, an anonymous shared-memory file that the supervisor makes and hands down. A block has a
-single writer, its worker; it outlives the worker, and the supervisor sums all blocks when it is asked. So numbers are exact
-across workers and across their deaths, and a count costs one integer addition.
+single writer, its worker; it outlives the worker, and the supervisor sums all blocks when it is asked. So numbers
+are exact across workers and across their deaths, and a count costs one integer addition.
 
 A block is an array of unsigned 64-bit words: first the process-wide words (`Word`), then records. A record is
 the numbers of one (route, predictor) pair or of one (cluster, endpoint) pair; the supervisor allots it by
@@ -34,14 +34,10 @@ class Word(IntEnum):
     """The process-wide words at the start of a block. Those before CONNECTIONS_TOTAL are gauges."""
 
     CONNECTIONS_ACTIVE = 0
-    REQUESTS_ACTIVE = 1
-    UPSTREAM_CONNECTIONS_ACTIVE = 2
-    TUNNELS_ACTIVE = 3
-    CONNECTIONS_TOTAL = 4
-    DOWNSTREAM_BYTES_RECEIVED = 5
-    DOWNSTREAM_BYTES_SENT = 6
-    MALFORMED_TOTAL = 7
-    ACCESS_LOG_DROPPED = 8
+    TUNNELS_ACTIVE = 1
+    CONNECTIONS_TOTAL = 2
+    MALFORMED_TOTAL = 3
+    ACCESS_LOG_DROPPED = 4
 
 
 GAUGES = Word.CONNECTIONS_TOTAL
@@ -58,10 +54,9 @@ OVERFLOW = ("overflow", "overflow")
 class RouteWord(IntEnum):
     """Offsets in a route record. The requests are a matrix of code class × flag."""
 
-    ACTIVE = 0
-    BYTES_RECEIVED = 1
-    BYTES_SENT = 2
-    DOWNSTREAM = 4
+    BYTES_RECEIVED = 0
+    BYTES_SENT = 1
+    DOWNSTREAM = 2
     UPSTREAM = DOWNSTREAM + HISTOGRAM_WORDS
     PROXY = UPSTREAM + HISTOGRAM_WORDS
     REQUESTS = PROXY + HISTOGRAM_WORDS

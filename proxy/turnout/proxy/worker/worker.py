@@ -6,11 +6,14 @@ import os
 import random
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Iterable
+from functools import partial
 
 from turnout.proxy.cluster.cluster import Cluster
+from turnout.proxy.cluster.endpoint import Endpoint
 from turnout.proxy.cluster.round_robin import RoundRobin
 from turnout.proxy.exchange import Exchange, Scope, Services
+from turnout.proxy.filters.peer import Peer
 from turnout.proxy.net.access_log import AccessLog
 from turnout.proxy.net.context import ListenerContext, WorkerContext
 from turnout.proxy.net.downstream import DownstreamConnection
@@ -20,7 +23,6 @@ from turnout.proxy.net.options import Options
 from turnout.proxy.net.pool import Pool
 from turnout.proxy.net.timers import Timers
 from turnout.proxy.route.table import Table
-from turnout.proxy.telemetry.access_log import make_format
 from turnout.proxy.telemetry.counters import Counters
 from turnout.proxy.telemetry.layout import BLOCK_BYTES, NO_ROUTE_KEY, Word, route_keys
 from turnout.proxy.worker.messages import Configure, Configured, Drained, FromWorker, Resolved
@@ -72,7 +74,7 @@ class Worker:
     def unlisten(self, name: str) -> None:
         context, listener = self._contexts.pop(name, None), self._listeners.pop(name, None)
         if listener is not None:
-            self._spawn(listener.stop(lambda: DownstreamConnection(context) if context else asyncio.Protocol()))
+            self._spawn(listener.stop(partial(_make_protocol, context)))
 
     def apply_endpoints(self, message: Resolved) -> None:
         self._addresses[message.cluster] = message.endpoints
@@ -134,7 +136,7 @@ class Worker:
             context.scope.port = listener.port
             await listener.start(lambda: DownstreamConnection(context))
 
-    def _drop(self, endpoints: list) -> None:  # type: ignore[type-arg]
+    def _drop(self, endpoints: Iterable[Endpoint]) -> None:
         for endpoint in endpoints:
             self._pool.drop(endpoint)
 
@@ -143,7 +145,7 @@ class Worker:
     async def _drain(self, timeout_s: float) -> None:
         for name, listener in list(self._listeners.items()):
             context = self._contexts.get(name)
-            await listener.stop(lambda: DownstreamConnection(context) if context else asyncio.Protocol())
+            await listener.stop(partial(_make_protocol, context))
         if not self._context.connections:
             self._finish()
         else:
@@ -166,19 +168,24 @@ class Worker:
             self._log.flush()
             self._loop.call_later(FLUSH_S, self._flush_log)
 
-    def _spawn(self, work) -> None:  # type: ignore[no-untyped-def]
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
         """Run a coroutine and keep it from being collected."""
         task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
 
+def _make_protocol(context: ListenerContext | None) -> asyncio.Protocol:
+    """For a connection that queued at a listener; one that no Snapshot ever named has nothing to serve."""
+    return DownstreamConnection(context) if context is not None else asyncio.Protocol()
+
+
 def _open_log(options: Options, counters: Counters) -> AccessLog | None:
     if options.access_log == "off":
         return None
     file = LogFile(options.access_log, lambda lines: counters.add(Word.ACCESS_LOG_DROPPED, lines))
-    return AccessLog(file, make_format(options.access_log_format))
+    return AccessLog(file, json=options.access_log_format == "json")
 
 
-def _log_nothing(exchange: Exchange, now: float) -> None:
+def _log_nothing(exchange: Exchange, peer: Peer, now: float) -> None:
     """The access log is off."""

@@ -1,0 +1,73 @@
+"""What `turnout explain` is asked: a listener's table, and a request as the data plane would see it."""
+
+from collections.abc import Sequence
+
+from turnout.deploy.errors import UsageError
+from turnout.proxy.errors import Failure
+from turnout.proxy.filters.chain import REQUEST_FILTERS
+from turnout.proxy.filters.peer import Peer
+from turnout.proxy.http.head import RequestHead
+from turnout.proxy.http.names import REQUEST_MARKS, Names
+from turnout.proxy.http.target import Authorities
+from turnout.proxy.http1.request import RequestDecoder
+from turnout.proxy.net.options import Options
+from turnout.proxy.route.table import Table
+from turnout.proxy.telemetry.layout import route_keys
+from turnout.rules.snapshot import Listener, Snapshot
+
+LOCAL_PEER = Peer(b"127.0.0.1", trusted=True)
+
+
+def select_listener(snapshot: Snapshot, name: str | None, port: int | None) -> Listener:
+    """The listener of that name or port, the first if neither is given. Raises UsageError if there is none."""
+    for listener in snapshot.listeners:
+        if name in (None, listener.name) and port in (None, listener.port):
+            return listener
+    names = ", ".join(listener.name for listener in snapshot.listeners) or "none"
+    wanted = name if port is None else f"on port {port}"
+    raise UsageError(f"there is no listener {wanted or ''}; there are: {names}")
+
+
+def make_table(snapshot: Snapshot, listener: Listener) -> Table:
+    """The listener's table, as a worker makes it; nothing will be counted."""
+    return Table(listener, snapshot.missing, dict.fromkeys(route_keys(snapshot), 0))
+
+
+def read_request(method: str, host: str, path: str, query: str | None, headers: Sequence[str]) -> RequestHead:
+    """The head of this request behind the codec and the filters of the data plane, from a local client.
+
+    Raises UsageError with the data plane's reason for what it would refuse.
+    """
+    target = path if query is None else f"{path}?{query}"
+    lines = [f"{method} {target} HTTP/1.1", *([f"Host: {host}"] if host else []), *headers]
+    for line in lines:
+        if "\r" in line or "\n" in line:
+            raise UsageError(f"{line!r}: a line break is no part of a request line or header")
+    reader = _Reader()
+    decoder = RequestDecoder(reader, Names(REQUEST_MARKS, steering=True), Authorities(), Options().max_head_bytes)
+    decoder.feed("".join(f"{line}\r\n" for line in [*lines, ""]).encode())
+    if reader.head is None:
+        raise UsageError(f"the proxy refuses this request: {reader.reason or 'it is not complete'}")
+    for apply in REQUEST_FILTERS:
+        apply(reader.head, LOCAL_PEER)
+    return reader.head
+
+
+class _Reader:
+    """Keeps the head that a decoder tells, or why there is none."""
+
+    def __init__(self) -> None:
+        self.head: RequestHead | None = None
+        self.reason = ""
+
+    def on_request(self, head: RequestHead, data: bytes, end: bool) -> None:
+        self.head = head
+
+    def on_request_body(self, data: bytes, end: bool) -> None:
+        """There is none."""
+
+    def on_request_malformed(self, failure: Failure, reason: str) -> None:
+        self.reason = f"{failure.status} {failure.message}" + (f": {reason}" if reason else "")
+
+    def on_tunnel_data(self, data: bytes) -> None:
+        """There is none."""

@@ -1,0 +1,74 @@
+"""A quick upstream for many requests: it answers each with its own name, and keeps what it saw."""
+
+import asyncio
+from types import TracebackType
+
+from actors.wire import Message
+
+
+class Echo:
+    """`async with Echo("v1") as v1`: listens on `v1.port`; `fields` and `delay_s` may be changed at any time."""
+
+    def __init__(self, name: str = "echo", port: int = 0) -> None:
+        self.name = name
+        self.port = port
+        self.seen: list[Message] = []
+        self.fields: list[str] = []
+        self.delay_s = 0.0
+        self._server: asyncio.Server | None = None
+        self._transports: set[asyncio.Transport] = set()
+
+    @property
+    def answer(self) -> bytes:
+        body = self.name.encode()
+        fields = "".join(f"{line}\r\n" for line in self.fields).encode()
+        return b"HTTP/1.1 200 OK\r\n%bcontent-length: %d\r\n\r\n%b" % (fields, len(body), body)
+
+    async def __aenter__(self) -> "Echo":
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(lambda: _EchoConnection(self), "127.0.0.1", self.port or None)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._server is not None
+        self._server.close()
+        for transport in list(self._transports):
+            transport.abort()
+
+
+class _EchoConnection(asyncio.Protocol):
+    def __init__(self, echo: Echo) -> None:
+        self._echo = echo
+        self._buffer = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._echo._transports.add(transport)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._echo._transports.discard(self._transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        while (end := self._buffer.find(b"\r\n\r\n")) >= 0:
+            start, *lines = self._buffer[:end].decode("latin-1").split("\r\n")
+            pairs = (line.partition(":") for line in lines)
+            message = Message(start, [(name.lower(), value.strip()) for name, _, value in pairs])
+            size = end + 4 + int(message.get("content-length") or 0)
+            if len(self._buffer) < size:
+                return
+            message.body = self._buffer[end + 4 : size]
+            self._buffer = self._buffer[size:]
+            self._answer(message)
+
+    def _answer(self, message: Message) -> None:
+        echo = self._echo
+        echo.seen.append(message)
+        if echo.delay_s:
+            asyncio.get_running_loop().call_later(echo.delay_s, self._transport.write, echo.answer)
+        else:
+            self._transport.write(echo.answer)
