@@ -4,10 +4,10 @@ import re
 from collections.abc import Callable
 
 import pytest
+from actors.echo import Echo
 from actors.lane import RULES, Lane, answer_ok
 from actors.proxy import Proxy
 from actors.wire import Message, Wire, connect
-from actors.echo import Echo
 
 
 async def forwarded(lane: Lane, *fields: str, target: str = "/") -> Message:
@@ -58,7 +58,15 @@ async def test_connection_can_not_take_away_what_the_proxy_needs(lane: Lane) -> 
 
 
 async def test_end_to_end_fields_pass_in_their_order_and_byte_for_byte(lane: Lane) -> None:
-    fields = ["X-Obs: caf\xe9", "Range: bytes=0-1", "x_under_score: 1", "Accept: a", "accept: b", "X-Empty:", "Cookie: k=v"]
+    fields = [
+        "X-Obs: caf\xe9",
+        "Range: bytes=0-1",
+        "x_under_score: 1",
+        "Accept: a",
+        "accept: b",
+        "X-Empty:",
+        "Cookie: k=v",
+    ]
     seen = await forwarded(lane, *fields)
     kept = [f for f in seen.fields if not f[0].startswith("x-forwarded") and f[0] not in ("host", "x-request-id")]
     expected = [("x-obs", "caf\xe9"), ("range", "bytes=0-1"), ("x_under_score", "1"), ("accept", "a"), ("accept", "b")]

@@ -95,9 +95,11 @@ class Site:
         tuple[Message, Message | None, str]
     ):  # fmt: skip
         """The answer, and what which upstream saw."""
-        async with Echo("v1", self.ports["v1"]) as v1, Echo("v2", self.ports["v2"]) as v2, Echo(
-            "v3", self.ports["v3"]
-        ) as v3:
+        async with (
+            Echo("v1", self.ports["v1"]) as v1,
+            Echo("v2", self.ports["v2"]) as v2,
+            Echo("v3", self.ports["v3"]) as v3,
+        ):
             echoes = (v1, v2, v3)
             for echo in echoes:
                 echo.fields = ["Connection: close", *(answer or ())]
@@ -188,7 +190,11 @@ async def test_redirects_say_where_to(site: Site, target: str, status: int, loca
 async def test_set_replaces_add_appends_and_remove_takes_away_in_both_directions(site: Site) -> None:
     fields = ["x-header-set: old", "X-HEADER-ADD: old", "x-Header-Remove: old", "X-Other: same"]
     expected = {"x-header-set": "old", "x-header-add": "old", "x-header-remove": "old", "x-other": "same"}
-    changes = {"/set": ("x-header-set", "mine"), "/add": ("x-header-add", "old,more"), "/remove": ("x-header-remove", None)}
+    changes = {
+        "/set": ("x-header-set", "mine"),
+        "/add": ("x-header-add", "old,more"),
+        "/remove": ("x-header-remove", None),
+    }
     for target, (name, value) in changes.items():
         answer, seen, _ = await site.ask("edited.test", target, "GET", *fields, answer=fields)
         assert seen is not None

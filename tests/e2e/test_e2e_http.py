@@ -125,6 +125,13 @@ async def test_chunks_pass_in_both_directions_with_their_trailers(lane: Lane) ->
     assert (got.body, got.trailers) == (b"hi", [("x-tokens", "42")])
 
 
+async def test_a_body_that_comes_while_the_upstream_is_connected_to_arrives_whole(lane: Lane) -> None:
+    seen = lane.serve()
+    body = bytes(range(256)) * 8_000
+    assert (await lane.ask("/", "POST", body=body)).status == 200
+    assert seen[0].body == body
+
+
 async def test_trailers_that_frame_or_authenticate_are_not_passed_on(lane: Lane) -> None:
     request = lane.request("/", "POST", "Transfer-Encoding: chunked")
     body = b"1\r\na\r\n0\r\nContent-Length: 3\r\nHost: evil\r\nAuthorization: x\r\nX-Ok: 1\r\n\r\n"

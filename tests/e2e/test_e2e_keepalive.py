@@ -132,17 +132,30 @@ async def test_bytes_that_no_request_asked_for_end_an_idle_connection(lane: Lane
     assert (await client.read_response()).body == b"ok"
 
 
-async def test_what_follows_an_answer_is_not_taken_for_the_next_one(lane: Lane) -> None:
+POISON = b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\npoison"
+
+
+@pytest.mark.parametrize(
+    ("method", "answer"),
+    [
+        ("GET", OK),
+        ("GET", b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"),
+        ("GET", b"HTTP/1.1 204 No Content\r\n\r\n"),
+        ("GET", b"HTTP/1.1 304 Not Modified\r\n\r\n"),
+        ("HEAD", b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(POISON)),
+    ],
+    ids=["by length", "in chunks", "204", "304", "HEAD"],
+)
+async def test_what_follows_an_answer_is_not_taken_for_the_next_one(lane: Lane, method: str, answer: bytes) -> None:
     client = await lane.connect()
-    await client.send(lane.request("/1") + lane.request("/2"))
+    await client.send(lane.request("/1", method) + lane.request("/2"))
     upstream = await lane.accept()
     await upstream.read_request()
-    await upstream.send(OK + b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\npoison")
+    await upstream.send(answer + POISON)
+    assert (await client.read_response(method)).status == int(answer[9:12])
+    lane.serve()  # on a connection of its own
     assert (await client.read_response()).body == b"ok"
-    second = await lane.accept()
-    assert (await second.read_request()).target == "/2"
-    await second.send(OK)
-    assert (await client.read_response()).body == b"ok"
+    assert await upstream.is_closed()
 
 
 async def test_an_idle_upstream_connection_is_closed_before_the_upstream_would(hasty_lane: Lane) -> None:

@@ -19,7 +19,7 @@ import msgspec
 from turnout.proxy import errors
 from turnout.proxy.cluster.cluster import Cluster
 from turnout.proxy.cluster.endpoint import Lease, Outcome
-from turnout.proxy.errors import Failure, Flag
+from turnout.proxy.errors import Failure
 from turnout.proxy.filters.chain import REQUEST_FILTERS
 from turnout.proxy.filters.peer import Peer
 from turnout.proxy.filters.request_id import ensure_request_id
@@ -139,9 +139,9 @@ class Exchange:
     """Made when a request's head is complete; `start` sets it going."""
 
     __slots__ = (
-        "_connecting", "_downstream", "_held", "_record", "_request_deadline", "_request_ended",
-        "_scope", "_services", "_upstream", "_upstream_deadline", "_waiting_since", "active_at", "bytes_received",
-        "bytes_sent", "done", "entry", "failure", "first_byte_at", "head", "lease", "reason", "share", "started_at", "status",
+        "_connecting", "_downstream", "_held", "_record", "_request_deadline", "_request_ended", "_scope",
+        "_services", "_upstream", "_upstream_deadline", "_waiting_since", "active_at", "bytes_received", "bytes_sent",
+        "done", "entry", "failure", "first_byte_at", "head", "lease", "reason", "share", "started_at", "status",
         "target", "tunnel", "upstream_s",
     )  # fmt: skip
 
@@ -381,7 +381,8 @@ class Exchange:
             self._send(upstream, data)
         else:
             self._held = [data]
-            downstream.pause_reading()
+            if not end:
+                downstream.pause_reading()
             self._waiting_since = services.clock()
             self._connecting = services.upstreams.connect(self, cluster, lease)
 

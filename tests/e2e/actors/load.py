@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from actors.wire import Wire, connect
@@ -39,7 +39,7 @@ class Load:
             self._stopping = True
             await asyncio.gather(*tasks)
 
-    async def _client(self, more) -> None:  # type: ignore[no-untyped-def]
+    async def _client(self, more: Callable[[], bool]) -> None:
         wire: Wire | None = None
         while more():
             try:

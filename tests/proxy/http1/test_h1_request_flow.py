@@ -1,5 +1,7 @@
 """One request at a time: what comes early is kept, and told on when it is asked for."""
 
+import tracemalloc
+
 FIRST = b"POST /1 HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc"
 SECOND = b"GET /2 HTTP/1.1\r\nHost: a\r\n\r\n"
 WEBSOCKET = b"GET /ws HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"
@@ -91,3 +93,34 @@ def test_a_large_chunk_is_told_on_as_it_comes_and_not_kept(read_requests):
 def test_a_thousand_requests_in_one_piece_are_told_one_by_one(read_requests):
     log = read_requests([(FIRST + SECOND) * 500])
     assert paths(log) == [b"/1", b"/2"] * 500
+
+
+def test_what_one_request_was_allowed_another_is_still_refused(read_requests):
+    """What is remembered of targets and hosts must not carry over what holds for one method or version only."""
+    allowed = b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n" * 3 + b"GET /x HTTP/1.0\r\nConnection: keep-alive\r\n\r\n" * 3
+    assert len(read_requests([allowed]).complete) == 6
+    for refused in (b"GET * HTTP/1.1\r\nHost: a\r\n\r\n", b"GET /x HTTP/1.1\r\n\r\n"):
+        log = read_requests([allowed + refused])
+        assert (len(log.complete), log.status) == (6, 400)
+
+
+def test_dot_segments_are_resolved_each_time(read_requests):
+    spelled = b"".join(b"GET %b HTTP/1.1\r\nHost: a\r\n\r\n" % target for target in (b"/a/../b", b"/b", b"/a/%2e%2e/b"))
+    assert paths(read_requests([spelled * 3])) == [b"/b"] * 9
+
+
+def test_hostile_targets_and_hosts_fill_no_memory(read_requests):
+    log = read_requests([b""])
+    tracemalloc.start()
+    try:
+        for number in range(3_000):
+            log.decoder.feed(
+                b"GET /%d%b HTTP/1.1\r\nHost: h%d%b\r\n\r\n" % (number, b"x" * 9_000, number, b"y" * 9_000)
+            )
+            log.messages.clear()
+        assert log.status is None
+        assert tracemalloc.get_traced_memory()[0] < 2_000_000
+    finally:
+        tracemalloc.stop()
+    log.decoder.feed(b"GET /late?q HTTP/1.1\r\nHost: late\r\n\r\n")
+    assert (log.messages[0].head.target, log.messages[0].head.host) == (b"/late?q", "late")

@@ -117,7 +117,7 @@ def read_with_h11(raw):
 
 
 @given(first=requests(), second=requests(), mutations=MUTATIONS)
-@settings(max_examples=800, deadline=None)
+@settings(max_examples=500, deadline=None)
 def test_mutated_bytes_are_refused_or_read_as_other_parsers_read_them(read_requests, forward, first, second, mutations):
     raw = mutate(first[0] + second[0], mutations)
     log = read_requests([raw])

@@ -84,7 +84,7 @@ MUTATIONS = st.lists(st.tuples(st.floats(0, 1), st.integers(0, 3), NOISE), min_s
 
 
 @given(response=responses(), mutations=MUTATIONS)
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=400, deadline=None)
 def test_mutated_answers_are_errors_or_read_as_another_parser_reads_them(read_response, pass_on, response, mutations):
     method, raw, *_ = response
     for place, width, noise in mutations:

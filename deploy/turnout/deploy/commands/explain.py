@@ -31,18 +31,17 @@ def run(arguments: argparse.Namespace) -> int:
     from turnout.deploy.explain.text import as_text
     from turnout.deploy.rules import load_rules
     from turnout.proxy.route.explain import explain
+    from turnout.proxy.supervisor.options import ProxyOptions
 
     snapshot, origins = load_rules(arguments.paths)
     listener = select_listener(snapshot, arguments.listener, arguments.port)
     head = read_request(arguments.method, arguments.host, arguments.path, arguments.query, arguments.header)
-    explanation = explain(make_table(snapshot, listener), head, origins, listener.port or DEFAULT_PORT)
+    port = listener.port or ProxyOptions().listen.port  # shows in redirects that name no port
+    explanation = explain(make_table(snapshot, listener), head, origins, port)
     if arguments.output == "json":
-        answer = {"listener": listener.name, **msgspec.to_builtins(explanation)}
+        request = {"method": head.method.decode(), "host": head.host, "target": head.target.decode("latin-1")}
+        answer = {"listener": listener.name, "request": request, **msgspec.to_builtins(explanation)}
         print(msgspec.json.format(msgspec.json.encode(answer), indent=2).decode())
     else:
         print(as_text(explanation, head, listener.name))
     return 0 if explanation.route else 1
-
-
-DEFAULT_PORT = 8080
-"""That of `turnout proxy --listen`; it shows in redirects that name no port."""

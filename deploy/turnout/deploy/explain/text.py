@@ -27,9 +27,9 @@ def _lines(explanation: Explanation, head: RequestHead, listener: str) -> Iterat
         yield from _outcome(explanation.outcome, head)
     yield from _misses("near misses, in the order they are asked", explanation.near_misses)
     yield from _misses("the closest of those with another path", explanation.other_paths)
-    if explanation.uncounted:
-        what = "route" if explanation.uncounted == 1 else "routes"
-        yield f"\n{explanation.uncounted} {what} more with another path"
+    if explanation.more_other_paths:
+        what = "route" if explanation.more_other_paths == 1 else "routes"
+        yield f"\n{explanation.more_other_paths} {what} more with another path"
 
 
 def _outcome(outcome: Outcome, head: RequestHead) -> Iterator[str]:

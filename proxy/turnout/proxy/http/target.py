@@ -6,13 +6,16 @@ slash) and an escaped NUL are refused.
 """
 
 import re
+from ipaddress import AddressValueError, IPv6Address
 
 from turnout.proxy.http.fields import MalformedError
 
 MAX_LEARNED = 1_024
 MAX_LEARNED_BYTES = 256
 
-_AUTHORITY = re.compile(rb"(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9\-._~!$&'()*+;=%]+)(?::([0-9]{0,5}))?\Z")
+_AUTHORITY = re.compile(
+    rb"(\[[0-9A-Fa-f:.]{2,45}\]|(?:[A-Za-z0-9\-._~!$&'()*+;=]|%[0-9A-Fa-f]{2})+)(?::([0-9]{0,5}))?\Z"
+)
 _ABSOLUTE = re.compile(rb"https?://([^/?#]*)(/[^?#]*)?(\?[^#]*)?\Z", re.IGNORECASE)
 _ENCODED_DOT = re.compile(rb"%2e", re.IGNORECASE)
 
@@ -61,7 +64,16 @@ def parse_authority(authority: bytes) -> str:
     match = _AUTHORITY.match(authority)
     if match is None:
         raise MalformedError("invalid Host")
+    if match[1].startswith(b"["):
+        check_ipv6(match[1][1:-1])
     return match[1].decode("ascii").lower().rstrip(".")
+
+
+def check_ipv6(address: bytes) -> None:
+    try:
+        IPv6Address(address.decode("ascii"))
+    except AddressValueError as error:
+        raise MalformedError("invalid Host") from error
 
 
 class Targets:
@@ -73,7 +85,9 @@ class Targets:
         self.plain: dict[bytes, bytes] = {}
 
     def learn(self, target: bytes, path: bytes, query: bytes | None) -> None:
-        if query is None and path == target and len(target) <= MAX_LEARNED_BYTES and len(self.plain) < MAX_LEARNED:
+        if len(target) > MAX_LEARNED_BYTES or len(self.plain) >= MAX_LEARNED:
+            return
+        if query is None and path == target != b"*":
             self.plain[target] = path
 
 
@@ -89,6 +103,6 @@ class Authorities:
         host = self.hosts.get(authority)
         if host is None:
             host = parse_authority(authority)
-            if len(self.hosts) < MAX_LEARNED:
+            if len(authority) <= MAX_LEARNED_BYTES and len(self.hosts) < MAX_LEARNED:
                 self.hosts[authority] = host
         return host

@@ -7,6 +7,7 @@ chunk.
 """
 
 import re
+from collections.abc import Collection
 from enum import Enum
 
 from turnout.proxy.http.fields import MalformedError, parse_trailer
@@ -27,9 +28,10 @@ class _Expect(Enum):
 class ChunkedDecoder:
     """Takes bytes, gives body bytes. Once `ended`, `rest` holds what came behind the message."""
 
-    __slots__ = ("_expect", "_left", "_line", "_trailer_bytes", "ended", "rest", "trailers")
+    __slots__ = ("_dropped", "_expect", "_left", "_line", "_trailer_bytes", "ended", "rest", "trailers")
 
-    def __init__(self) -> None:
+    def __init__(self, dropped: Collection[bytes] = ()) -> None:
+        self._dropped = dropped
         self._expect = _Expect.SIZE
         self._left = 0
         self._line = b""
@@ -88,5 +90,5 @@ class ChunkedDecoder:
         if self._trailer_bytes > MAX_TRAILER_BYTES:
             raise MalformedError("the trailers are too large")
         field = parse_trailer(line)
-        if field is not None:
+        if field is not None and field[0] not in self._dropped:
             self.trailers.append(field)

@@ -65,8 +65,8 @@ class RequestDecoder:
     """Tells `handler` the requests in what `feed` gets, one at a time."""
 
     __slots__ = (
-        "_authorities", "_chunked", "_empty_lines", "_handler", "_hosts", "_left", "_max_head_bytes", "_names",
-        "_reader", "_running", "_scout", "_targets", "kept", "state",
+        "_authorities", "_chunked", "_empty_lines", "_handler", "_hosts", "_left", "_max_head_bytes", "_named",
+        "_names", "_reader", "_running", "_scout", "_targets", "kept", "state",
     )  # fmt: skip
 
     def __init__(
@@ -80,6 +80,7 @@ class RequestDecoder:
         self._handler = handler
         self._targets = targets or Targets()
         self._names = names
+        self._named: list[bytes] = []
         self._reader = HeadReader(httptools.HttpRequestParser, names)
         self._authorities = authorities
         self._hosts = authorities.hosts
@@ -287,6 +288,7 @@ class RequestDecoder:
         if b"upgrade" in named and head.minor and not head.length:
             head.upgrade = _choose_upgrade(upgrade)
         head.remove_named(named)
+        self._named = named
 
     def _refuse_connect(self, target: bytes) -> None:
         if b":" not in target or b"/" in target:
@@ -310,7 +312,8 @@ class RequestDecoder:
         return data[end + length :]
 
     def _begin_chunks(self, head: RequestHead, data: bytes) -> bytes:
-        self._chunked = chunked = ChunkedDecoder()
+        self._chunked = chunked = ChunkedDecoder(self._named)
+        self._named = []
         head.trailers = chunked.trailers
         body = chunked.feed(data)
         self.state = _DONE if chunked.ended else _IN_CHUNKS

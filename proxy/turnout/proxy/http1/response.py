@@ -5,6 +5,7 @@ responses (1xx) are told as they come. What an upstream sends that is not a vali
 nothing of it is passed on.
 """
 
+import re
 from enum import IntEnum
 from typing import Protocol
 
@@ -46,22 +47,25 @@ class State(IntEnum):
     UNTIL_CLOSE = 4
     DONE = 5
     TUNNEL = 6
+    OVERRUN = 7
 
 
-_IDLE, _HEAD, _BODY, _IN_CHUNKS, _UNTIL_CLOSE, _DONE, _TUNNEL = map(int, State)
+_IDLE, _HEAD, _BODY, _IN_CHUNKS, _UNTIL_CLOSE, _DONE, _TUNNEL, _OVERRUN = map(int, State)
+_BARE_LF = re.compile(rb"(?<!\r)\n")
 
 
 class ResponseDecoder:
     """Tells `handler` the answer in what `feed` gets."""
 
     __slots__ = (
-        "_chunked", "_handler", "_interim", "_kept", "_left", "_max_head_bytes", "_method", "_names",
+        "_chunked", "_handler", "_interim", "_kept", "_left", "_max_head_bytes", "_method", "_named", "_names",
         "_reader", "state",
     )  # fmt: skip
 
     def __init__(self, handler: ResponseHandler, names: Names, max_head_bytes: int) -> None:
         self._handler = handler
         self._names = names
+        self._named: list[bytes] = []
         self._reader = HeadReader(httptools.HttpResponseParser, names)
         self._max_head_bytes = max_head_bytes
         self._method = b""
@@ -118,6 +122,8 @@ class ResponseDecoder:
         if end == 3:
             if not b"HTTP/1.".startswith(data[:7]):
                 raise MalformedError("not a status line")
+            if _BARE_LF.search(data):
+                raise MalformedError("a line of the head does not end with CRLF")
             self._kept = data
             return b""
         self._kept = b""
@@ -163,6 +169,7 @@ class ResponseDecoder:
         if b"upgrade" in named and head.status == 101:
             head.upgrade = upgrade.lower()
         head.remove_named(named)
+        self._named = named
 
     def _check_framing(self, head: ResponseHead, data: bytes) -> None:
         """RFC 9112 §6.3: what a response's body is."""
@@ -203,13 +210,13 @@ class ResponseDecoder:
         length = head.length
         head.bodyless = self._method == b"HEAD" or head.status in (204, 304)
         if length == 0 or head.bodyless:
-            self.state = _DONE
+            self.state = _DONE if len(data) == end else _OVERRUN
             self._handler.on_response(head, b"", True)
             return data[end:]
         if length > 0:
             body = data[end : end + length]
             self._left = length - len(body)
-            self.state = _BODY if self._left else _DONE
+            self.state = _BODY if self._left else _DONE if len(data) == end + length else _OVERRUN
             self._handler.on_response(head, body, not self._left)
             return data[end + length :]
         if length == CHUNKED:
@@ -220,10 +227,14 @@ class ResponseDecoder:
         return b""
 
     def _begin_chunks(self, head: ResponseHead, data: bytes) -> bytes:
-        self._chunked = chunked = ChunkedDecoder()
+        self._chunked = chunked = ChunkedDecoder(self._named)
+        self._named = []
         head.trailers = chunked.trailers
         body = chunked.feed(data)
-        self.state = _DONE if chunked.ended else _IN_CHUNKS
+        if chunked.ended:
+            self.state = _OVERRUN if chunked.rest else _DONE
+        else:
+            self.state = _IN_CHUNKS
         self._handler.on_response(head, body, chunked.ended)
         return chunked.rest
 
@@ -235,7 +246,7 @@ class ResponseDecoder:
             return b""
         body, rest = (data, b"") if size == self._left else (data[: self._left], data[self._left :])
         self._left = 0
-        self.state = _DONE
+        self.state = _OVERRUN if rest else _DONE
         self._handler.on_response_body(body, True)
         return rest
 
@@ -244,7 +255,7 @@ class ResponseDecoder:
         assert chunked is not None
         body = chunked.feed(data)
         if chunked.ended:
-            self.state = _DONE
+            self.state = _OVERRUN if chunked.rest else _DONE
         if body or chunked.ended:
             self._handler.on_response_body(body, chunked.ended)
         return chunked.rest

@@ -152,17 +152,22 @@ class DownstreamConnection(asyncio.Protocol):
         assert exchange is not None
         request = exchange.head
         close = close or not request.keep_alive or self._worker.draining
-        if head.length < 0 and not head.bodyless:
-            if request.minor:
-                head.length = CHUNKED
-                self._chunked = True
-            else:
-                head.length = UNTIL_CLOSE
-                self._until_close = close = True
+        if head.length < 0:
+            close = self._frame_open_ended(head, request) or close
         self._close_after = close
         self._trailers = head.trailers
         connection = b"close" if close else b"" if request.minor else b"keep-alive"
         self._transport.write(encode_response(head, data, end, connection))
+
+    def _frame_open_ended(self, head: ResponseHead, request: RequestHead) -> bool:
+        """An answer whose length is not known: in chunks, or to HTTP/1.0 until the close; whether that is so."""
+        if head.bodyless:
+            head.length = CHUNKED if head.length == CHUNKED and request.minor else UNTIL_CLOSE
+            return False
+        head.length = CHUNKED if request.minor else UNTIL_CLOSE
+        self._chunked = bool(request.minor)
+        self._until_close = not request.minor
+        return not request.minor
 
     def send_interim(self, head: ResponseHead) -> None:
         self._transport.write(encode_response(head, b"", True, b""))

@@ -38,7 +38,7 @@ class Explanation(msgspec.Struct, frozen=True):
     outcome: Outcome | None
     near_misses: tuple[Conditions, ...]
     other_paths: tuple[Conditions, ...]
-    uncounted: int
+    more_other_paths: int
     """Routes before the winner that are in neither list: their path is another."""
 
 

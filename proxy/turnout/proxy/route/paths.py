@@ -29,6 +29,8 @@ _RANKS = {"exact": 0, "regex": 1, "path_prefix": 2, "prefix": 2}
 Found: TypeAlias = tuple[tuple[Step, ...], Entry | None]
 """What to ask in order, and who takes the request if none of them does."""
 
+NOTHING: Found = ((), None)
+
 
 class _Node:
     """A path element in the tree of prefixes."""
@@ -41,13 +43,14 @@ class _Node:
 
 
 class _Group:
-    """Entries with one and the same path condition."""
+    """Entries with one and the same path condition. `found`: what to ask if it is the last of the groups found."""
 
-    __slots__ = ("entries", "steps")
+    __slots__ = ("entries", "found", "steps")
 
     def __init__(self) -> None:
         self.entries: list[Entry] = []
         self.steps: list[Step] = []
+        self.found: Found | None = None
 
 
 class PathIndex:
@@ -71,7 +74,7 @@ class PathIndex:
 
     def find(self, path: bytes) -> Found:
         """What to ask for `path`; it is remembered in `known`."""
-        found = _cut(self._find_steps(path))
+        found = self._find(path)
         if len(path) <= MAX_KNOWN_PATH_BYTES:
             self._known_steps += len(found[0]) + 1
             if self._known_steps > MAX_KNOWN_STEPS:
@@ -85,18 +88,21 @@ class PathIndex:
         groups = [group.entries for group in self._find_groups(path)]
         return list(merge(*groups, self._regexes.find(path), key=attrgetter("position")))
 
-    def _find_steps(self, path: bytes) -> Iterable[Step]:
+    def _find(self, path: bytes) -> Found:
         if not self._nested:
-            return self.candidates(path)
+            return _cut(self.candidates(path))
         groups = self._find_groups(path)
-        steps: list[Step] = []
-        exact = self._exact.get(path)
-        if exact is not None:
-            steps += groups.pop().steps
-        steps += self._regexes.find(path)
-        for group in reversed(groups):
-            steps += group.steps
-        return steps
+        matching = self._regexes.find(path)
+        if matching:
+            exact = groups.pop().steps if path in self._exact else ()
+            return _cut([*exact, *matching, *_join(groups)])
+        if not groups:
+            return NOTHING
+        # The last group is the narrowest, so it says which the others are.
+        last = groups[-1]
+        if last.found is None:
+            last.found = _cut(_join(groups))
+        return last.found
 
     def _find_groups(self, path: bytes) -> list[_Group]:
         """Groups of entries, shallow prefixes first, the exact path last; no expressions."""
@@ -154,9 +160,17 @@ class _Regexes:
         self._patterns: list[Pattern] = [] if self._set else [compile_regex(value) for value in values]
 
     def find(self, path: bytes) -> list[Entry]:
+        """Those that match, in order."""
+        if not self._entries:
+            return []
         if self._set is not None:
             return [self._entries[at] for at in self._set.fullmatch(path)]
         return [e for e, pattern in zip(self._entries, self._patterns, strict=True) if pattern.fullmatch(path)]
+
+
+def _join(groups: list[_Group]) -> list[Step]:
+    """The steps of nested groups, the narrowest group first."""
+    return [step for group in reversed(groups) for step in group.steps]
 
 
 def _cut(steps: Iterable[Step]) -> Found:

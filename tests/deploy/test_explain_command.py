@@ -1,0 +1,158 @@
+"""`turnout explain`: what is printed, the exit code, and what it refuses."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from turnout.deploy.cli import main
+from turnout.rules.examples import examples_path
+
+CANARY = str(examples_path() / "canary.yaml")
+INFER = ("--method", "POST", "--path", "/v2/models/iris/infer")
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
+    code = main(["explain", *words])
+    return code, capsys.readouterr().out
+
+
+def line_of(text: str) -> int:
+    """Where in the example this is first written."""
+    return next(n for n, line in enumerate(Path(CANARY).read_text().splitlines(), 1) if text in line)
+
+
+def test_the_canary_example_in_text(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out = run(capsys, CANARY, *INFER)
+    assert code == 0
+    assert "request   POST /v2/models/iris/infer, host localhost, listener default" in out
+    assert f"route     default/iris/split  ({CANARY}:" in out
+    assert "backend   default/iris-v1  90 % (weight 90)" in out
+    assert "backend   default/iris-v2  10 % (weight 10)" in out
+    assert "header x-canary must be 'true', but is not there" in out
+
+
+def test_the_canary_example_with_its_header_in_json(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out = run(capsys, CANARY, *INFER, "--header", "X-Canary: true", "-o", "json")
+    told = json.loads(out)
+    assert code == 0
+    assert set(told) == {
+        "listener", "request", "domain", "domain_reason", "route", "outcome", "near_misses", "other_paths",
+        "more_other_paths",
+    }  # fmt: skip
+    assert told["request"] == {"method": "POST", "host": "localhost", "target": "/v2/models/iris/infer"}
+    assert told["route"]["route"] == "default/iris/canary-header"
+    assert told["route"]["origin"]["file"] == CANARY
+    assert told["route"]["origin"]["line"] == line_of("- path:")
+    assert [(b["name"], b["percent"]) for b in told["outcome"]["backends"]] == [("default/iris-v2", 100.0)]
+
+
+def test_the_path_is_read_as_the_data_plane_reads_it(capsys: pytest.CaptureFixture[str]) -> None:
+    path = "/v1/%2e%2e/v2/./models/iris"
+    _, out = run(capsys, CANARY, "--path", path, "--query", "a=1", "--header", "x-canary: true", "-o", "json")
+    told = json.loads(out)
+    assert told["request"]["target"] == "/v2/models/iris?a=1"
+    assert told["route"]["route"] == "default/iris/canary-header"
+
+
+def test_headers_that_the_proxy_drops_do_not_match(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rules = tmp_path / "r.yaml"
+    rules.write_text(ROUTE + "  - matches: [{headers: [{name: x-gateway-model-name, value: iris}]}]\n")
+    code, out = run(capsys, str(rules), "--header", "x-gateway-model-name: iris")
+    assert code == 1
+    assert "header x-gateway-model-name must be 'iris', but is not there" in out
+
+
+def test_no_route_is_exit_code_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rules = tmp_path / "r.yaml"
+    rules.write_text(ROUTE + "  - matches: [{path: {value: /v2/models}}]\n")
+    code, out = run(capsys, str(rules), "--path", "/v2/model")
+    assert code == 1
+    assert "route     none; the answer is 404 NR" in out
+    assert "path must be or be below /v2/models, but is /v2/model" in out
+
+
+def test_redirects_timeouts_and_edits_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rules = tmp_path / "r.yaml"
+    rules.write_text(ROUTE + REDIRECT + EDITS + PREDICTOR)
+    _, out = run(capsys, str(rules), "--path", "/old/x", "--host", "m.example:8080")
+    assert "answer    301, Location: http://m.example:8080/new/x" in out
+    _, out = run(capsys, str(rules), "--path", "/a/c")
+    assert [line.strip() for line in out.splitlines() if line.startswith(("backend", "timeout", "          "))] == [
+        "path must be or be below /a: yes",
+        "backend   default/iris  50 % (weight 1)",
+        "path becomes /b/c",
+        "request header: set x-a: 1",
+        "backend   default/nobody  50 % (weight 1), missing: its share is answered 500 NC",
+        "timeout   request: 30 s",
+    ]
+
+
+def test_listeners_are_picked_by_name_or_port(capsys: pytest.CaptureFixture[str]) -> None:
+    example = str(examples_path() / "gateway.yaml")
+    _, out = run(capsys, example, "-o", "json")
+    name = json.loads(out)["listener"]
+    by_port = run(capsys, example, "--port", name.rpartition(":")[2], "-o", "json")
+    assert by_port == run(capsys, example, "--listener", name, "-o", "json")
+    for option in ("--listener", "--port"):
+        with pytest.raises(SystemExit) as ended:
+            main(["explain", example, option, "1"])
+        assert ended.value.code == 2
+        assert name in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--path", "/a#b"),
+        ("--path", "nowhere"),
+        ("--header", "a b: c"),
+        ("--header", "x: 1\r\ny: 2"),
+        ("--host", "a/b"),
+    ],
+)
+def test_what_the_proxy_refuses_is_a_wrong_command_line(
+    capsys: pytest.CaptureFixture[str], words: tuple[str, str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["explain", CANARY, *words])
+    assert ended.value.code == 2
+    assert "turnout explain: error:" in capsys.readouterr().err
+
+
+def test_rules_with_errors_are_told_as_such(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "r.yaml").write_text("kind: What\n")
+    assert main(["explain", str(tmp_path)]) == 1
+    assert "r.yaml:1: error" in capsys.readouterr().err
+
+
+ROUTE = """\
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: r}
+spec:
+  rules:
+"""
+REDIRECT = """\
+  - matches: [{path: {value: /old}}]
+    filters:
+    - type: RequestRedirect
+      requestRedirect: {path: {type: ReplacePrefixMatch, replacePrefixMatch: /new}, statusCode: 301}
+"""
+EDITS = """\
+  - matches: [{path: {value: /a}}]
+    filters:
+    - type: URLRewrite
+      urlRewrite: {path: {type: ReplacePrefixMatch, replacePrefixMatch: /b}}
+    - type: RequestHeaderModifier
+      requestHeaderModifier: {set: [{name: X-A, value: "1"}]}
+    timeouts: {request: 30s}
+    backendRefs: [{name: iris}, {name: nobody}]
+"""
+PREDICTOR = """\
+---
+apiVersion: turnout.dev/v1alpha1
+kind: Predictor
+metadata: {name: iris}
+spec: {endpoints: [{address: 127.0.0.1, port: 8081}]}
+"""
