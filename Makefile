@@ -1,6 +1,10 @@
 # One command each. All of it runs in .venv, which is made on first use; a changed pyproject.toml installs again.
 
-PYTHON ?= python3
+# The distribution's own Python where it will do: it is built with profile-guided optimisation, and the same router
+# costs some 20 % less CPU on it than on a plain build from source, which is what version managers put into PATH.
+SYSTEM_PYTHON := /usr/bin/python3
+CAN_MAKE_VENV := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell $(SYSTEM_PYTHON) -c '$(CAN_MAKE_VENV)' 2>/dev/null && echo $(SYSTEM_PYTHON) || echo python3)
 VENV := .venv
 BIN := $(VENV)/bin
 # Wheels only: no compiler may ever be needed.
@@ -10,7 +14,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 TEST_EXTRA := $(if $(CI),bench,test)
 
 .DEFAULT_GOAL := help
-.PHONY: help up test lint bench soak clean
+.PHONY: help up test lint bench soak fuzz clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -33,6 +37,11 @@ bench: $(VENV)/.bench ## Turnout, Envoy, nginx and HAProxy side by side (ARGS="-
 
 soak: $(VENV)/.$(TEST_EXTRA) ## all tests, the long counts in full
 	$(BIN)/python -m pytest $(ARGS)
+
+FUZZ_SECONDS ?= 600
+FUZZ_SEED ?=
+fuzz: $(VENV)/.test ## hostile input at random, for a while (FUZZ_SECONDS=600 FUZZ_SEED=…)
+	$(BIN)/python tests/fuzz/run.py --seconds $(FUZZ_SECONDS) $(if $(FUZZ_SEED),--seed $(FUZZ_SEED))
 
 clean: ## remove what these commands made
 	rm -rf $(VENV) bench-results build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

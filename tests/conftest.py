@@ -1,10 +1,16 @@
-"""What every test may use: tools that may be missing."""
+"""What every test may use: tools that may be missing, and how long property tests look for a counter-example."""
 
 import os
 import shutil
 from collections.abc import Callable
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# A deadline an example would measure the machine, and a slow draw is no fault of the code.
+settings.register_profile("house", max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("fuzz", settings.get_profile("house"), max_examples=1_000, print_blob=True)
+settings.load_profile("house")
 
 
 @pytest.fixture(scope="session")

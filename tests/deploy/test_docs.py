@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from conftest import StartDemo
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [*(ROOT / name for name in ("README.md", "CHANGELOG.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 FENCE = re.compile(r"^```(.*?)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#\s]*)(?:#([^)\s]*))?\)")
 LANGUAGES = {"sh", "yaml", "json", "text", "mermaid", "promql"}
@@ -155,7 +155,7 @@ def test_the_operators_page_has_every_option() -> None:
     assert {option for option in options if f"| `{option}" not in page} == set()
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_link_leads_somewhere(document: Path) -> None:
     for target, anchor in LINK.findall(document.read_text()):
         if "://" in target:

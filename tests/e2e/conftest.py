@@ -27,12 +27,12 @@ def _run(lanes: Lanes, folder: Path, *arguments: str) -> Iterator[Lanes]:
 
 @pytest.fixture(scope="session")
 def lanes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lanes]:
-    yield from _run(Lanes("lane", 220), tmp_path_factory.mktemp("proxy"))
+    yield from _run(Lanes("lane", 250), tmp_path_factory.mktemp("proxy"))
 
 
 @pytest.fixture(scope="session")
 def hasty_lanes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lanes]:
-    yield from _run(Lanes("hasty", 20, idle="300ms"), tmp_path_factory.mktemp("hasty"), *HASTY)
+    yield from _run(Lanes("hasty", 25, idle="300ms"), tmp_path_factory.mktemp("hasty"), *HASTY)
 
 
 @pytest.fixture

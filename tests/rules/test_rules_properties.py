@@ -2,7 +2,7 @@
 
 import random
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from turnout.rules import snapshot as s
@@ -51,7 +51,7 @@ def compiled(texts: list[str]) -> s.Snapshot:
     return snapshot
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=settings.default.max_examples // 4)
 @given(routes(), st.randoms(use_true_random=False))
 def test_the_order_of_documents_and_files_never_changes_the_snapshot(texts: list[str], rng: random.Random) -> None:
     texts = [*texts, predictor("a"), predictor("b")]
@@ -61,7 +61,7 @@ def test_the_order_of_documents_and_files_never_changes_the_snapshot(texts: list
     assert compiled(["---\n".join(texts)]).version() == first.version()
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=settings.default.max_examples // 4)
 @given(routes())
 def test_a_snapshot_survives_its_encoding_and_routes_stand_in_order(texts: list[str]) -> None:
     snapshot = compiled(texts)

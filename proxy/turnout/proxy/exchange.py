@@ -389,8 +389,9 @@ class Exchange:
     def _send(self, upstream: Upstream, data: bytes) -> None:
         """The request goes out; from here to the end of the answer it is the upstream's time."""
         self._upstream = upstream
-        upstream.send_request(self, self.head, data, self._request_ended)
+        # Before the write: it wakes the upstream, and on a busy machine that may run before we do again.
         self._waiting_since = self._services.clock()
+        upstream.send_request(self, self.head, data, self._request_ended)
 
     def _stop_waiting(self, now: float) -> None:
         if self._waiting_since:
@@ -409,6 +410,7 @@ class Exchange:
 
     def _begin_tunnel(self, head: ResponseHead) -> None:
         self.tunnel = True
+        self._request_deadline = self._upstream_deadline = 0.0  # the request is answered; what follows may last
         self.status = 101
         self.first_byte_at = self.active_at
         self._services.counters.add(Word.TUNNELS_ACTIVE)

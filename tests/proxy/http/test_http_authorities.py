@@ -1,7 +1,7 @@
 """Authorities (RFC 9110 §7.2, RFC 3986 §3.2): a host is found in them or they are refused; few are remembered."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from turnout.proxy.http.fields import MalformedError
@@ -49,7 +49,6 @@ def test_authorities_that_are_none_are_refused(authority):
 
 
 @given(authority=st.binary(max_size=30))
-@settings(max_examples=300, deadline=None)
 def test_any_bytes_are_an_authority_or_malformed(authority):
     try:
         host = parse_authority(authority)

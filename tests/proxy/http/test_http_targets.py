@@ -3,7 +3,7 @@
 from urllib.parse import urljoin
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from turnout.proxy.http.fields import MalformedError
@@ -65,7 +65,6 @@ def test_dot_segments_are_resolved_and_nothing_else_is_touched(path, normal):
 
 
 @given(path=PATHS)
-@settings(max_examples=400, deadline=None)
 def test_a_normal_path_stays_as_it_is(path):
     normal = normalize_path(path)
     assert normalize_path(normal) == normal
@@ -73,7 +72,6 @@ def test_a_normal_path_stays_as_it_is(path):
 
 
 @given(path=PATHS)
-@settings(max_examples=400, deadline=None)
 def test_a_normal_path_has_no_dot_segment_however_it_is_spelled(path):
     normal = normalize_path(path)
     assert normal.startswith(b"/")
@@ -82,7 +80,6 @@ def test_a_normal_path_has_no_dot_segment_however_it_is_spelled(path):
 
 
 @given(segments=st.lists(st.sampled_from([b"a", b"b", b".", b".."]), min_size=1, max_size=8))
-@settings(max_examples=200, deadline=None)
 def test_dot_segments_mean_what_they_mean_in_the_standard_library(segments):
     path = b"/" + b"/".join(segments)
     assert normalize_path(path).decode() == urljoin("http://h/", path.decode()).removeprefix("http://h") or "/"
@@ -128,7 +125,6 @@ def test_targets_that_are_none_or_mean_different_things_to_others_are_refused(ta
 
 
 @given(target=st.binary(max_size=40))
-@settings(max_examples=300, deadline=None)
 def test_any_bytes_are_a_target_or_malformed(target):
     try:
         path, _, _ = split_target(target, b"GET")

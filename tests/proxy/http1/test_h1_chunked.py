@@ -1,7 +1,7 @@
 """The chunked coding by itself (RFC 9112 §7.1): never a byte lost, never one invented, wherever the reads end."""
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from turnout.proxy.http.fields import MalformedError
@@ -42,7 +42,6 @@ def decode(pieces):
     chunks=CHUNKS, last=st.sampled_from([b"0", b"00", b"0;x"]), trailers=TRAILERS,
     behind=st.binary(max_size=20), cuts=st.lists(st.integers(0, 400), max_size=8),
 )  # fmt: skip
-@settings(max_examples=400, deadline=None)
 def test_the_body_is_the_data_of_the_chunks_and_what_is_behind_stays_behind(
     cut_at, chunks, last, trailers, behind, cuts
 ):
@@ -54,7 +53,6 @@ def test_the_body_is_the_data_of_the_chunks_and_what_is_behind_stays_behind(
 
 
 @given(pieces=st.lists(st.binary(max_size=60), max_size=6), trailers=TRAILERS)
-@settings(max_examples=200, deadline=None)
 def test_what_is_encoded_decodes_to_itself(pieces, trailers):
     raw = b"".join(encode_chunk(piece, False, []) for piece in pieces) + encode_chunk(b"", True, trailers)
     assert decode([raw]) == (b"".join(pieces), trailers, b"")
@@ -64,7 +62,6 @@ def test_what_is_encoded_decodes_to_itself(pieces, trailers):
     raw=st.lists(st.sampled_from([b"0", b"3", b"a", b"\r", b"\n", b"\r\n", b";", b" ", b"x:1", b"\x00"]), max_size=14)
 )
 @example(raw=[b"3", b"\r\n", b"a", b"a", b"a", b"\r\n", b"0", b"\r\n", b"\r\n"])
-@settings(max_examples=500, deadline=None)
 def test_any_bytes_are_read_to_the_same_end_whole_or_byte_by_byte(raw):
     raw = b"".join(raw)
     outcomes = []

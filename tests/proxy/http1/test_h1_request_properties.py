@@ -1,7 +1,7 @@
 """Whatever comes in: what is forwarded reads, to other parsers, as what came in minus hop-by-hop, and plus nothing."""
 
 import h11
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 NAMES = st.sampled_from([b"x-a", b"X-B", b"Accept", b"content-type", b"X-Forwarded-For", b"x_c", b"Expect"])
@@ -53,7 +53,6 @@ FRAMING_NAMES = {b"host", b"content-length", b"transfer-encoding"}
 
 
 @given(request=requests())
-@settings(max_examples=400, deadline=None)
 def test_a_request_arrives_as_it_was_minus_hop_by_hop(read_requests, forward, request):
     raw, start, fields, body = request
     log = read_requests([raw])
@@ -66,7 +65,6 @@ def test_a_request_arrives_as_it_was_minus_hop_by_hop(read_requests, forward, re
 
 
 @given(first=requests(), second=requests(), cuts=st.lists(st.integers(1, 600), max_size=10))
-@settings(max_examples=300, deadline=None)
 def test_every_split_of_the_bytes_tells_the_same(read_requests, cut_at, first, second, cuts):
     raw = first[0] + second[0]
     whole = read_requests([raw])
@@ -117,7 +115,6 @@ def read_with_h11(raw):
 
 
 @given(first=requests(), second=requests(), mutations=MUTATIONS)
-@settings(max_examples=500, deadline=None)
 def test_mutated_bytes_are_refused_or_read_as_other_parsers_read_them(read_requests, forward, first, second, mutations):
     raw = mutate(first[0] + second[0], mutations)
     log = read_requests([raw])
@@ -133,7 +130,6 @@ def test_mutated_bytes_are_refused_or_read_as_other_parsers_read_them(read_reque
 
 
 @given(raw=st.binary(max_size=300))
-@settings(max_examples=300, deadline=None)
 def test_random_bytes_raise_nothing_and_become_nothing(read_requests, raw):
     log = read_requests([raw])
     assert log.messages == []

@@ -1,6 +1,6 @@
 """Whatever an upstream sends: the client reads, with another parser, what was sent minus hop-by-hop, or nothing."""
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from turnout.proxy.http.fields import MalformedError
@@ -49,7 +49,6 @@ FRAMING_NAMES = {b"content-length", b"transfer-encoding"}
 
 
 @given(response=responses())
-@settings(max_examples=400, deadline=None)
 def test_an_answer_arrives_as_it_was_minus_hop_by_hop(read_response, pass_on, response):
     method, raw, status, fields, body = response
     log = read_response([raw], method)
@@ -62,7 +61,6 @@ def test_an_answer_arrives_as_it_was_minus_hop_by_hop(read_response, pass_on, re
 
 
 @given(response=responses(), cuts=st.lists(st.integers(1, 400), max_size=10))
-@settings(max_examples=300, deadline=None)
 def test_every_split_of_the_bytes_tells_the_same(read_response, cut_at, response, cuts):
     method, raw, *_ = response
     whole = read_response([raw], method)
@@ -84,7 +82,6 @@ MUTATIONS = st.lists(st.tuples(st.floats(0, 1), st.integers(0, 3), NOISE), min_s
 
 
 @given(response=responses(), mutations=MUTATIONS)
-@settings(max_examples=400, deadline=None)
 def test_mutated_answers_are_errors_or_read_as_another_parser_reads_them(read_response, pass_on, response, mutations):
     method, raw, *_ = response
     for place, width, noise in mutations:
@@ -101,7 +98,6 @@ def test_mutated_answers_are_errors_or_read_as_another_parser_reads_them(read_re
 
 
 @given(raw=st.binary(max_size=300))
-@settings(max_examples=200, deadline=None)
 def test_random_bytes_are_an_error_or_not_yet_anything(read_response, raw):
     log = read_response([raw])
     assert log.message is None

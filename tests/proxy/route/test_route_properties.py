@@ -4,7 +4,7 @@ route in order whose conditions hold."""
 import re
 from typing import TYPE_CHECKING
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from turnout.rules.snapshot import Backend, Forward, Match, PathMatch, Route, ValueMatch
@@ -91,7 +91,6 @@ def reference(hosts: dict[str, tuple[Route, ...]], head: RequestHead) -> str | N
     return None
 
 
-@settings(max_examples=150, deadline=None)
 @given(HOSTS, st.lists(REQUESTS, min_size=1, max_size=8), st.booleans())
 def test_a_table_is_the_plain_reading_of_its_snapshot(
     make_table: "MakeTable",

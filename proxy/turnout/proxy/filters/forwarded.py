@@ -9,6 +9,9 @@ _FOR, _PROTO = int(Mark.FORWARDED_FOR), int(Mark.FORWARDED_PROTO)
 
 def append_forwarded(head: RequestHead, peer: Peer) -> None:
     """What a trusted peer says of the scheme is kept: it may have ended TLS for us."""
+    if not head.marks & (_FOR | _PROTO):
+        head.add_block(peer.block)
+        return
     address = peer.address
     if head.marks & _FOR and (before := head.get(b"x-forwarded-for")):
         head.set(b"x-forwarded-for", before + b", " + address)

@@ -15,7 +15,7 @@ def drop_steering(head: RequestHead, peer: Peer) -> None:
     The model's are what the proxy derives itself, so nobody's own copy is kept, not even a trusted peer's.
     """
     if head.marks & _STEERING:
-        head.remove([name for name, _ in head.fields if name in _MODEL or (not peer.trusted and _steers(name))])
+        head.remove({name for name, _ in head.fields if name in _MODEL or (not peer.trusted and _steers(name))})
 
 
 def _steers(name: bytes) -> bool:

@@ -2,7 +2,7 @@
 
 import re
 
-from turnout.proxy.http.names import FORBIDDEN_IN_TRAILERS
+from turnout.proxy.http.names import FORBIDDEN_IN_TRAILERS, STEERING_PREFIXES
 
 _FIELD_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([\t\x20-\x7e\x80-\xff]*?)[ \t]*\Z")
 
@@ -40,7 +40,8 @@ def parse_trailer(line: bytes) -> tuple[bytes, bytes] | None:
         raise MalformedError("malformed trailer")
     name, value = match.groups()
     lower = name.lower()
-    return None if lower in FORBIDDEN_IN_TRAILERS else (lower, value)
+    late = lower in FORBIDDEN_IN_TRAILERS or lower.startswith(STEERING_PREFIXES)
+    return None if late else (lower, value)
 
 
 def parse_keep_alive_s(value: bytes) -> float | None:

@@ -1,11 +1,13 @@
 """The head of a message, as all codecs give it and all filters see it.
 
-Fields are pairs of bytes in the order they came, names in lower case. A head in hand has been checked: it holds
-no hop-by-hop field, no framing field and no Host; what these said stands in attributes, and the codec that
-writes the message frames it anew.
+The fields stand in a `block`, as they go on the wire: each behind a CRLF, `name: value`, in the order and the spelling
+they came in. Most heads pass through as that block; only who asks for a field, or edits one, has it read. A head
+in hand has been checked: the block holds no hop-by-hop field, no framing field and no Host; what these said stands in
+attributes, and the codec that writes the message frames it anew.
 """
 
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Iterable
 
 Fields = list[tuple[bytes, bytes]]
 
@@ -13,57 +15,65 @@ UNTIL_CLOSE = -1
 CHUNKED = -2
 """`length` is the body's size in bytes, or one of these two."""
 
-
 NO_FIELDS: Fields = []
 """The trailers of a message that has none; never changed."""
 
 _NOT_NAMES = frozenset({b"close", b"keep-alive", b"upgrade", b"te"})
+_find_fields = re.compile(rb"\r\n([^:]+):[ \t]*([^\r]*)").findall
 
 
 class Head:
-    """What requests and responses share. Once made, `fields` is changed through the methods only."""
+    """What requests and responses share. Names that are asked for or added are in lower case."""
 
-    __slots__ = ("_index", "fields", "length", "marks", "trailers")
+    __slots__ = ("_fields", "_lower", "block", "length", "marks", "trailers")
 
-    def __init__(self, fields: Fields) -> None:
-        self.fields = fields
+    def __init__(self, fields: Iterable[tuple[bytes, bytes]] = ()) -> None:
+        self._init(b"".join([b"\r\n%b: %b" % field for field in fields]))
+
+    def _init(self, block: bytes) -> None:
+        self.block = block
         self.marks = 0
         self.length = 0
-        self.trailers: Fields = NO_FIELDS
-        self._index: dict[bytes, bytes] | None = None
+        self.trailers = NO_FIELDS
+        self._fields: Fields | None = None
+        self._lower: bytes | None = None
+
+    @property
+    def fields(self) -> Fields:
+        """Name, in lower case, and value of each field; a list to be read, not changed."""
+        if self._fields is None:
+            self._fields = [(name.lower(), value.rstrip(b" \t")) for name, value in _find_fields(self.block)]
+        return self._fields
 
     def get(self, name: bytes) -> bytes | None:
         """The value of a field, several joined by a comma (RFC 9110 §5.3); None if it is not there."""
-        index = self._index
-        if index is None:
-            index = self._index = self._make_index()
-        return index.get(name)
+        if self._lower is None:
+            self._lower = self.block.lower()
+        if b"\r\n%b:" % name not in self._lower:
+            return None
+        return b",".join([value for key, value in self.fields if key == name])
 
     def add(self, name: bytes, value: bytes) -> None:
-        self.fields.append((name, value))
-        self._index = None
+        self.add_block(b"\r\n%b: %b" % (name, value))
+
+    def add_block(self, block: bytes) -> None:
+        """Add fields that are in their form already."""
+        self.block += block
+        self._fields = self._lower = None
 
     def set(self, name: bytes, value: bytes) -> None:
         self.remove((name,))
-        self.fields.append((name, value))
+        self.add(name, value)
 
     def remove(self, names: Collection[bytes]) -> None:
-        self.fields = [field for field in self.fields if field[0] not in names]
-        self._index = None
+        self.block = b"".join([b"\r\n%b: %b" % field for field in self.fields if field[0] not in names])
+        self._fields = self._lower = None
 
     def remove_named(self, tokens: list[bytes]) -> None:
         """Remove the fields that Connection names (RFC 9110 §7.6.1)."""
-        names = [token for token in tokens if token not in _NOT_NAMES]
+        names = set(tokens) - _NOT_NAMES
         if names:
             self.remove(names)
-
-    def _make_index(self) -> dict[bytes, bytes]:
-        index = dict(self.fields)
-        if len(index) != len(self.fields):
-            index = {}
-            for name, value in self.fields:
-                index[name] = index[name] + b"," + value if name in index else value
-        return index
 
 
 class RequestHead(Head):
@@ -71,12 +81,8 @@ class RequestHead(Head):
 
     __slots__ = ("authority", "host", "keep_alive", "method", "minor", "path", "query", "request_id", "upgrade")
 
-    def __init__(self, fields: Fields) -> None:
-        self.fields = fields
-        self.marks = 0
-        self.length = 0
-        self.trailers = NO_FIELDS
-        self._index = None
+    def __init__(self, fields: Iterable[tuple[bytes, bytes]] = ()) -> None:
+        super().__init__(fields)
         self.method = self.path = self.authority = self.request_id = self.upgrade = b""
         self.query: bytes | None = None
         self.host = ""
@@ -96,12 +102,8 @@ class ResponseHead(Head):
 
     __slots__ = ("bodyless", "keep_alive", "keep_alive_s", "status", "upgrade")
 
-    def __init__(self, fields: Fields, status: int = 0) -> None:
-        self.fields = fields
-        self.marks = 0
-        self.length = 0
-        self.trailers = NO_FIELDS
-        self._index = None
+    def __init__(self, fields: Iterable[tuple[bytes, bytes]] = (), status: int = 0) -> None:
+        super().__init__(fields)
         self.status = status
         self.bodyless = False
         self.keep_alive = True

@@ -31,7 +31,7 @@ class ChunkedDecoder:
     __slots__ = ("_dropped", "_expect", "_left", "_line", "_trailer_bytes", "ended", "rest", "trailers")
 
     def __init__(self, dropped: Collection[bytes] = ()) -> None:
-        self._dropped = dropped
+        self._dropped = frozenset(dropped)
         self._expect = _Expect.SIZE
         self._left = 0
         self._line = b""

@@ -7,24 +7,22 @@ from turnout.proxy.http.names import Mark
 
 _LENGTH = int(Mark.CONTENT_LENGTH)
 
-STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
+STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}".encode() for status in HTTPStatus}
 LAST_CHUNK = b"0\r\n\r\n"
 
 
 def encode_request(head: RequestHead, data: bytes, end: bool) -> bytes:
     """The head for an upstream, with the body that is already there (`end`: all of it)."""
     target = head.path if head.query is None else head.target
-    parts = [head.method, b" ", target, b" HTTP/1.1\r\nhost: ", head.authority, b"\r\n"]
-    if head.fields:
-        parts += (b"\r\n".join(map(b": ".join, head.fields)), b"\r\n")
+    parts = [head.method, b" ", target, b" HTTP/1.1\r\nhost: ", head.authority, head.block]
     if head.upgrade:
-        parts.append(b"connection: upgrade\r\nupgrade: %b\r\n" % head.upgrade)
+        parts.append(b"\r\nconnection: upgrade\r\nupgrade: %b" % head.upgrade)
     if head.length == CHUNKED:
-        parts += (b"transfer-encoding: chunked\r\n\r\n", encode_chunk(data, end, head.trailers))
+        parts += (b"\r\ntransfer-encoding: chunked\r\n\r\n", encode_chunk(data, end, head.trailers))
     elif head.marks & _LENGTH:
-        parts += (b"content-length: %d\r\n\r\n" % head.length, data)
+        parts += (b"\r\ncontent-length: %d\r\n\r\n" % head.length, data)
     else:
-        parts.append(b"\r\n")
+        parts.append(b"\r\n\r\n")
     return b"".join(parts)
 
 
@@ -33,20 +31,18 @@ def encode_response(head: ResponseHead, data: bytes, end: bool, connection: byte
 
     `head.length` is CHUNKED only towards HTTP/1.1; UNTIL_CLOSE has no framing field.
     """
-    parts = [STATUS_LINES.get(head.status) or b"HTTP/1.1 %d \r\n" % head.status]
-    if head.fields:
-        parts += (b"\r\n".join(map(b": ".join, head.fields)), b"\r\n")
+    parts = [STATUS_LINES.get(head.status) or b"HTTP/1.1 %d " % head.status, head.block]
     if connection:
-        parts.append(b"connection: %b\r\n" % connection)
+        parts.append(b"\r\nconnection: %b" % connection)
     if head.upgrade:
-        parts.append(b"upgrade: %b\r\n" % head.upgrade)
+        parts.append(b"\r\nupgrade: %b" % head.upgrade)
     if head.length == CHUNKED:
         body = b"" if head.bodyless else encode_chunk(data, end, head.trailers)
-        parts += (b"transfer-encoding: chunked\r\n\r\n", body)
+        parts += (b"\r\ntransfer-encoding: chunked\r\n\r\n", body)
     elif head.length == UNTIL_CLOSE or head.status < 200 or head.status == 204:
-        parts += (b"\r\n", data)
+        parts += (b"\r\n\r\n", data)
     else:
-        parts += (b"content-length: %d\r\n\r\n" % head.length, data)
+        parts += (b"\r\ncontent-length: %d\r\n\r\n" % head.length, data)
     return b"".join(parts)
 
 

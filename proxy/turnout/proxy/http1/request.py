@@ -97,6 +97,11 @@ class RequestDecoder:
     def __repr__(self) -> str:
         return f"<RequestDecoder {State(self.state).name.lower()} kept={len(self.kept)}>"
 
+    @property
+    def in_head(self) -> bool:
+        """Whether the next thing is a head; if bytes are kept, it has begun."""
+        return self.state == _HEAD
+
     def feed(self, data: bytes) -> None:
         """Take the bytes that came."""
         self._running = True
@@ -162,11 +167,12 @@ class RequestDecoder:
         if end > self._max_head_bytes:
             self._fail(HEAD_TOO_LARGE, "the head is too large")
             return b""
-        parser = self._reader.read(data, end)
-        head = RequestHead(self._reader.fields)
-        head.method = parser.get_method()
+        reader = self._reader
+        reader.read(data, end)
+        head = RequestHead()
+        head.block = reader.block
         self._empty_lines = 0
-        if self._check_head(head, data):
+        if self._check_head(head, reader.line):
             return self._begin_body(head, data, end)
         return b""
 
@@ -201,16 +207,19 @@ class RequestDecoder:
         except httptools.HttpParserError as error:
             raise MalformedError(str(error)) from error
 
-    def _check_head(self, head: RequestHead, data: bytes) -> bool:
+    def _check_head(self, head: RequestHead, request_line: bytes) -> bool:
         """See to what llhttp leaves to us: version, target, Host, framing, and what Connection means."""
-        method = head.method
-        target = self._reader.target[0] if len(self._reader.target) == 1 else b"".join(self._reader.target)
-        if not data.startswith(b" HTTP/1.1\r\n", len(method) + 1 + len(target)) and not self._check_version(head, data):
+        parts = request_line.split(b" ")
+        if len(parts) != 3:
+            raise MalformedError("not a request line")
+        method, target, version = parts
+        head.method = method
+        if version != b"HTTP/1.1" and not self._check_version(head, version):
             return False
         if method == b"CONNECT":
             self._refuse_connect(target)
             return False
-        connection, upgrade = self._apply_marked(head) if self._reader.marked else (b"", b"")
+        connection, upgrade = self._apply_marked(head)
         path = self._targets.plain.get(target)
         if path is not None:
             head.path = path
@@ -229,7 +238,10 @@ class RequestDecoder:
         """Take over what the marked fields say; the values of Connection and Upgrade are returned."""
         connection = upgrade = b""
         marks = 0
-        for mark, name, value in self._reader.marked:
+        fields = self._reader.marked
+        for at in range(1, len(fields), 3):
+            name, value = fields[at], fields[at + 1].rstrip()
+            mark = self._names.mark(name)
             if mark & marks & _ONCE:
                 raise MalformedError(f"{name.decode()} is there twice")
             marks |= mark
@@ -244,18 +256,16 @@ class RequestDecoder:
             elif mark == _CODING:
                 check_coding(value)
             elif not mark & _DROPPED:
-                head.fields.append((name, value))
+                head.add(name.lower(), value)
         head.marks = marks
         return connection, upgrade
 
-    def _check_version(self, head: RequestHead, data: bytes) -> bool:
-        line_end = data.find(b"\r\n")
-        if data.endswith(b" HTTP/1.0", 0, line_end):
-            head.minor = 0
-            head.keep_alive = False
-        elif not data.endswith(b" HTTP/1.1", 0, line_end):
+    def _check_version(self, head: RequestHead, version: bytes) -> bool:
+        if version != b"HTTP/1.0":
             self._fail(VERSION_UNSUPPORTED, "only HTTP/1.0 and HTTP/1.1 are spoken here")
             return False
+        head.minor = 0
+        head.keep_alive = False
         return True
 
     def _split_target(self, head: RequestHead, target: bytes) -> None:

@@ -69,7 +69,7 @@ class ResponseDecoder:
         self._reader = HeadReader(httptools.HttpResponseParser, names)
         self._max_head_bytes = max_head_bytes
         self._method = b""
-        self._kept = b""
+        self._kept = bytearray()
         self._left = 0
         self._interim = 0
         self._chunked: ChunkedDecoder | None = None
@@ -114,34 +114,49 @@ class ResponseDecoder:
     # Heads
 
     def _feed_head(self, data: bytes) -> bytes:
-        if self._kept:
-            data = self._kept + data
-        end = data.find(b"\r\n\r\n") + 4
-        if end > self._max_head_bytes or (end == 3 and len(data) > self._max_head_bytes):
+        end = -1 if self._kept else data.find(b"\r\n\r\n")
+        if end < 0:
+            return self._feed_partial_head(data)
+        end += 4
+        if end > self._max_head_bytes:
             raise MalformedError("the head is too large")
-        if end == 3:
-            if not b"HTTP/1.".startswith(data[:7]):
-                raise MalformedError("not a status line")
-            if _BARE_LF.search(data):
-                raise MalformedError("a line of the head does not end with CRLF")
-            self._kept = data
-            return b""
-        self._kept = b""
         head = self._parse_head(data, end)
         if head.status < 200:
             return self._on_interim(head, data, end)
         return self._begin_body(head, data, end)
 
+    def _feed_partial_head(self, data: bytes) -> bytes:
+        """Keep what is there until the head is complete; then all of it is fed again, as one piece."""
+        kept = self._kept
+        searched = max(0, len(kept) - 3)
+        kept += data
+        if kept.find(b"\r\n\r\n", searched) >= 0:
+            whole = bytes(kept)
+            kept.clear()
+            return whole
+        if len(kept) > self._max_head_bytes:
+            raise MalformedError("the head is too large")
+        if not b"HTTP/1.".startswith(kept[:7]):
+            raise MalformedError("not a status line")
+        if _BARE_LF.search(kept, searched):
+            raise MalformedError("a line of the head does not end with CRLF")
+        return b""
+
     def _parse_head(self, data: bytes, end: int) -> ResponseHead:
         reader = self._reader
-        parser = reader.read(data, end)
-        head = ResponseHead(reader.fields, parser.get_status_code())
-        if not data.startswith(b"HTTP/1.1 "):
-            if not data.startswith(b"HTTP/1.0 "):
-                raise MalformedError("neither HTTP/1.0 nor HTTP/1.1")
+        reader.read(data, end)
+        version, status = reader.line[:9], reader.line[9:12]
+        if version not in (b"HTTP/1.1 ", b"HTTP/1.0 ") or not status.isdigit():
+            raise MalformedError("not a status line of HTTP/1.0 or HTTP/1.1")
+        head = ResponseHead((), int(status))
+        head.block = reader.block
+        if version == b"HTTP/1.0 ":
             head.keep_alive = False
         connection = upgrade = b""
-        for mark, name, value in reader.marked:
+        fields = reader.marked
+        for at in range(1, len(fields), 3):
+            name, value = fields[at], fields[at + 1].rstrip()
+            mark = self._names.mark(name)
             if mark & head.marks & _ONCE:
                 raise MalformedError(f"{name.decode()} is there twice")
             head.marks |= mark

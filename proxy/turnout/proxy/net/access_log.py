@@ -8,7 +8,7 @@ from turnout.proxy.exchange import Exchange
 from turnout.proxy.filters.peer import Peer
 from turnout.proxy.http.names import Mark
 from turnout.proxy.net.log_file import FLUSH_BYTES, LogFile
-from turnout.proxy.telemetry.access_log import FIELDS, TEXT_TEMPLATE, Escaper, is_unsafe, make_json_template
+from turnout.proxy.telemetry.access_log import TEXT_TEMPLATE, Escaper, is_unsafe, make_json_template
 
 _VERSIONS = (b"HTTP/1.0", b"HTTP/1.1")
 _TRACEPARENT = int(Mark.TRACEPARENT)
@@ -18,13 +18,13 @@ _FLAGS = tuple(str(flag).encode() for flag in Flag)
 class AccessLog:
     """Writes one line an exchange. `flush` is to be called about once a second."""
 
-    __slots__ = ("_buffer", "_escaper", "_file", "_json", "_millisecond", "_now", "_second", "_template", "_wall")
+    __slots__ = ("_buffer", "_escaper", "_file", "_millisecond", "_missing", "_now", "_second", "_template", "_wall")
 
     def __init__(self, file: LogFile, *, json: bool, wall: Callable[[], float] = time.time) -> None:
         self._file = file
         self._buffer = file.buffer
-        self._json = json
-        self._template = make_json_template()
+        self._template = make_json_template() if json else TEXT_TEMPLATE
+        self._missing = b"null" if json else b"-"
         self._wall = wall
         self._escaper = Escaper()
         self._millisecond = 0
@@ -37,8 +37,9 @@ class AccessLog:
         )  # fmt: skip
         escaper = self._escaper
         names = escaper.learned
-        started, first, upstream_ms = exchange.started_at, exchange.first_byte_at, exchange.upstream_s * 1e3
-        total_ms = (now - started) * 1e3
+        started, first = exchange.started_at, exchange.first_byte_at
+        total_us, upstream_us = int((now - started) * 1e6), int(exchange.upstream_s * 1e6)
+        proxy_us = total_us - upstream_us
         target, request_id = exchange.target or head.target, head.request_id
         values = (
             self._time(),
@@ -52,10 +53,13 @@ class AccessLog:
             (names.get(entry.name) or escaper.escape_name(entry.name)) if entry else b"",
             (names.get(share.cluster) or escaper.escape_name(share.cluster)) if share else b"",
             lease.endpoint.text if lease else b"",
-            total_ms,
-            upstream_ms,
-            total_ms - upstream_ms,
-            b"%.3f" % ((first - started) * 1e3) if first else b"null",
+            total_us // 1000,
+            total_us % 1000,
+            upstream_us // 1000,
+            upstream_us % 1000,
+            proxy_us // 1000,
+            proxy_us % 1000,
+            b"%.3f" % ((first - started) * 1e3) if first else self._missing,
             exchange.bytes_received,
             exchange.bytes_sent,
             peer.address,
@@ -63,12 +67,9 @@ class AccessLog:
             exchange.trace_id if head.marks & _TRACEPARENT else b"",
         )
         buffer = self._buffer
-        buffer += self._template % values if self._json else self._make_text(values)
+        buffer += self._template % values
         if len(buffer) > FLUSH_BYTES:
             self._file.flush()
-
-    def _make_text(self, values: tuple[object, ...]) -> bytes:
-        return TEXT_TEMPLATE % {name.encode(): value for name, value in zip(FIELDS, values, strict=True)}
 
     def flush(self) -> None:
         self._file.flush()

@@ -48,9 +48,11 @@ class WorkerContext:
 class ListenerContext:
     """One per listener. New exchanges take `scope` as it is at that moment; a reload replaces it."""
 
-    __slots__ = ("name", "scope", "worker")
+    __slots__ = ("closing", "name", "scope", "worker")
 
     def __init__(self, name: str, scope: Scope, worker: WorkerContext) -> None:
         self.name = name
         self.scope = scope
         self.worker = worker
+        self.closing = False
+        """No new requests are wanted: a connection ends with its next answer."""

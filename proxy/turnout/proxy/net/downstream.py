@@ -34,8 +34,9 @@ class DownstreamConnection(asyncio.Protocol):
     """The asyncio protocol of an accepted connection, and the downstream of its exchanges."""
 
     __slots__ = (
-        "__weakref__", "_chunked", "_close_after", "_closing_at", "_decoder", "_exchange", "_head_since",
-        "_last_active", "_listener", "_paused_by", "_trailers", "_transport", "_until_close", "_worker", "peer", "wake",
+        "__weakref__", "_blocked", "_chunked", "_close_after", "_closing_at", "_cut_at", "_decoder", "_exchange",
+        "_head_since", "_last_active", "_listener", "_paused_by", "_trailers", "_transport", "_until_close",
+        "_worker", "peer", "wake",
     )  # fmt: skip
 
     def __init__(self, listener: ListenerContext) -> None:
@@ -47,8 +48,8 @@ class DownstreamConnection(asyncio.Protocol):
         self._exchange: Exchange | None = None
         self._transport = cast(asyncio.Transport, None)
         self.peer = cast(Peer, None)
-        self._head_since = self._last_active = self._closing_at = 0.0
-        self._chunked = self._close_after = self._until_close = False
+        self._head_since = self._last_active = self._closing_at = self._cut_at = 0.0
+        self._blocked = self._chunked = self._close_after = self._until_close = False
         self._paused_by = 0
         self._trailers: Fields = []
         self.wake = NEVER
@@ -94,31 +95,34 @@ class DownstreamConnection(asyncio.Protocol):
             worker.on_idle()
 
     def pause_writing(self) -> None:
+        self._blocked = True
         if self._exchange is not None:
             self._exchange.on_downstream_blocked(True)
 
     def resume_writing(self) -> None:
+        self._blocked = False
         if self._exchange is not None:
             self._exchange.on_downstream_blocked(False)
+        elif not self._closing_at:
+            self._read_on()
 
     def on_timer(self, now: float) -> float:
-        exchange, options = self._exchange, self._worker.options
+        options = self._worker.options
+        if self._exchange is not None:
+            self._exchange.on_timer(now)
+        elif self._head_since and now >= self._head_since + options.head_timeout_s:
+            self._refuse(HEAD_TIMEOUT, "")
         if self._closing_at:
             return self._on_linger(now)
-        if exchange is not None:
-            exchange.on_timer(now)
-            return NEVER if exchange.done else exchange.next_deadline()
+        if self._exchange is not None:
+            return self._exchange.next_deadline()
         if self._head_since:
-            deadline = self._head_since + options.head_timeout_s
-            if now >= deadline:
-                self._refuse(HEAD_TIMEOUT, "")
-                return NEVER
-            return deadline
+            return self._head_since + options.head_timeout_s
         deadline = self._last_active + options.downstream_idle_timeout_s
-        if now >= deadline:
-            self._transport.close()
-            return NEVER
-        return deadline
+        if now < deadline:
+            return deadline
+        self.abort()
+        return NEVER
 
     # From the decoder
 
@@ -151,7 +155,7 @@ class DownstreamConnection(asyncio.Protocol):
         exchange = self._exchange
         assert exchange is not None
         request = exchange.head
-        close = close or not request.keep_alive or self._worker.draining
+        close = close or not request.keep_alive or self._listener.closing
         if head.length < 0:
             close = self._frame_open_ended(head, request) or close
         self._close_after = close
@@ -187,31 +191,29 @@ class DownstreamConnection(asyncio.Protocol):
         self._transport.write(data)
 
     def abort(self) -> None:
-        """Cut the answer short. Where only the end of the connection would end it, it must be a reset."""
+        """Cut the answer short, also if the client does not read what was written before.
+
+        Where only the end of the connection would end the answer, that must be a reset.
+        """
         if self._until_close:
             sock = self._transport.get_extra_info("socket")
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             self._transport.abort()
         else:
             self._transport.close()
+            self._linger(LINGER_S)
 
     def on_exchange_done(self, request_ended: bool, now: float) -> None:
         self._exchange = None
         self._chunked = False
-        transport = self._transport
-        if transport.is_closing():
+        if self._transport.is_closing():
             return
         if self._close_after or not request_ended:
             self._begin_closing()
             return
         self._last_active = now
-        if self._paused_by:
-            self._paused_by = 0
-            transport.resume_reading()
-        decoder = self._decoder
-        decoder.next()
-        if decoder.kept:
-            self._on_kept()
+        if not self._blocked:
+            self._read_on()
 
     def pause_reading(self) -> None:
         self._pause(_BY_EXCHANGE)
@@ -236,31 +238,43 @@ class DownstreamConnection(asyncio.Protocol):
         worker = self._worker
         self._decoder.stop()
         self._exchange = exchange = Exchange(
-            self._listener.scope, worker.services, self, RequestHead([]), self._last_active
+            self._listener.scope, worker.services, self, RequestHead(), self._last_active
         )
         exchange.refuse(failure, reason)
 
     def _begin_closing(self) -> None:
-        self._decoder.stop()
-        self._closing_at = self._worker.clock()
         self._paused_by = 0
         self._transport.resume_reading()
         self._transport.write_eof()
+        self._linger(self._worker.options.idle_timeout_s)
+
+    def _linger(self, at_most_s: float) -> None:
+        """Wait for the client to take what is written, but not longer than that."""
+        self._decoder.stop()
+        self._closing_at = self._worker.clock()
+        self._cut_at = self._closing_at + at_most_s
         self._worker.timers.wake_at(self, self._closing_at + LINGER_S)
 
     def _on_linger(self, now: float) -> float:
-        """What is still to be written may take as long as an idle stream may."""
-        waiting = self._transport.get_write_buffer_size() > 0
-        if waiting and now < self._closing_at + self._worker.options.idle_timeout_s:
+        if self._transport.get_write_buffer_size() and now < self._cut_at:
             return now + LINGER_S
         self._transport.abort()
         return NEVER
 
     # Reading
 
+    def _read_on(self) -> None:
+        """The last answer is out, and the client takes it: on to the next request."""
+        if self._paused_by:
+            self._paused_by = 0
+            self._transport.resume_reading()
+        self._decoder.next()
+        if self._decoder.kept:
+            self._on_kept()
+
     def _on_kept(self) -> None:
         """Bytes wait in the decoder: of a head that is not complete, or of requests whose turn has not come."""
-        if self._exchange is None:
+        if self._decoder.in_head:
             if not self._head_since:
                 self._head_since = self._last_active
                 self.wake_at(self._head_since + self._worker.options.head_timeout_s)

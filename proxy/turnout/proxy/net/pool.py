@@ -77,11 +77,6 @@ class Pool:
         for task in self._connecting:
             task.cancel()
 
-    def on_connected(self, connection: UpstreamConnection) -> None:
-        record = connection.endpoint.record
-        self._counters.add(record + EndpointWord.CONNECTIONS_ACTIVE)
-        self._counters.add(record + EndpointWord.CONNECTIONS_TOTAL)
-
     def on_lost(self, connection: UpstreamConnection) -> None:
         self._timers.forget(connection)
         self._counters.add(connection.endpoint.record + EndpointWord.CONNECTIONS_ACTIVE, -1)
@@ -95,24 +90,33 @@ class Pool:
 
     async def _connect(self, exchange: Exchange, cluster: Cluster, endpoint: Endpoint) -> None:
         config = cluster.config
+        connection = UpstreamConnection(
+            self, endpoint, self._names, self._max_head_bytes, config.pool_idle_timeout_s
+        )  # fmt: skip
         try:
             async with asyncio.timeout(config.connect_timeout_s):
-                _, connection = await self._loop.create_connection(
-                    lambda: UpstreamConnection(
-                        self, endpoint, self._names, self._max_head_bytes, config.pool_idle_timeout_s
-                    ),
-                    endpoint.address,
-                    endpoint.port,
-                )
+                await self._loop.create_connection(lambda: connection, endpoint.address, endpoint.port)
         except TimeoutError:
             self._fail(exchange, endpoint, f"no connection within {config.connect_timeout_s:g} s")
         except OSError as error:
             self._fail(exchange, endpoint, error.strerror or str(error))
+        except asyncio.CancelledError:
+            # It may be there already; the loop does not always tell that it is lost again.
+            if not connection.is_closing:
+                connection.abort()
+            raise
         else:
             if connection.is_closing:
                 self._fail(exchange, endpoint, "closed at once")
             else:
+                self._count(connection)
                 exchange.on_upstream_ready(connection)
+
+    def _count(self, connection: UpstreamConnection) -> None:
+        connection.counted = True
+        record = connection.endpoint.record
+        self._counters.add(record + EndpointWord.CONNECTIONS_ACTIVE)
+        self._counters.add(record + EndpointWord.CONNECTIONS_TOTAL)
 
     def _fail(self, exchange: Exchange, endpoint: Endpoint, reason: str) -> None:
         self._counters.add(endpoint.record + EndpointWord.CONNECT_FAILURES)

@@ -26,7 +26,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     __slots__ = (
         "__weakref__", "_chunked", "_decoder", "_exchange", "_paused", "_pool", "_reusable", "_transport",
-        "endpoint", "idle_since", "idle_timeout_s", "reused", "wake",
+        "counted", "endpoint", "idle_since", "idle_timeout_s", "reused", "wake",
     )  # fmt: skip
 
     def __init__(
@@ -42,6 +42,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.idle_since = 0.0
         self.idle_timeout_s = idle_timeout_s
         self.reused = False
+        self.counted = False
         self.wake = NEVER
 
     def __repr__(self) -> str:
@@ -49,13 +50,12 @@ class UpstreamConnection(asyncio.Protocol):
 
     @property
     def is_closing(self) -> bool:
-        return self._transport.is_closing()
+        return self._transport is None or self._transport.is_closing()
 
     # From the loop
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self._pool.on_connected(self)
 
     def data_received(self, data: bytes) -> None:
         try:
@@ -73,7 +73,8 @@ class UpstreamConnection(asyncio.Protocol):
             self._pool.forget(self)
 
     def connection_lost(self, error: Exception | None) -> None:
-        self._pool.on_lost(self)
+        if self.counted:
+            self._pool.on_lost(self)
         exchange = self._exchange
         if exchange is None:
             return
@@ -144,7 +145,9 @@ class UpstreamConnection(asyncio.Protocol):
         self._exchange = None
         if self._paused:
             self.resume_reading()
-        if self._reusable and self._decoder.state == _DONE and not self._transport.is_closing():
+        transport = self._transport
+        reusable = self._reusable and self._decoder.state == _DONE and not transport.get_write_buffer_size()
+        if reusable and not transport.is_closing():
             self.reused = True
             self.idle_since = now
             self._pool.put(self)

@@ -64,6 +64,8 @@ class Configuration:
             except BindError as error:
                 logger.error("%s", error)
                 self._state.refused(str(error))
+                served = self._state.served
+                self.resolver.keep_only(dns_names(served.loaded.snapshot.clusters) if served else set())
         if self._state.last_error is not None and self._state.served is not None:
             logger.error("not reloaded, version %s serves on", self._state.served.version)
 

@@ -20,26 +20,23 @@ null if the upstream never began to answer.
 
 MAX_LEARNED = 65_536
 
-_NUMBERS = {"status": b"%d", "bytes_received": b"%d", "bytes_sent": b"%d"} | dict.fromkeys(
-    ("duration_ms", "upstream_ms", "proxy_ms"), b"%.3f"
+_DURATIONS = ("duration_ms", "upstream_ms", "proxy_ms")
+_FORMATS = {"status": b"%d", "bytes_received": b"%d", "bytes_sent": b"%d", "first_byte_ms": b"%b"} | dict.fromkeys(
+    _DURATIONS, b"%d.%03d"
 )
-_BARE = frozenset({"first_byte_ms"})
 
 TEXT_TEMPLATE = (
-    b'%(time)b %(peer)b "%(method)b %(path)b %(protocol)b" "%(host)b" %(status)d %(flag)b "%(route)b" "%(predictor)b" '
-    b'%(endpoint)b %(duration_ms).3f %(upstream_ms).3f %(proxy_ms).3f %(first_byte_ms)b %(bytes_received)d '
-    b'%(bytes_sent)d "%(request_id)b" "%(trace_id)b" "%(reason)b"\n'
+    b'%b "%b %b%b %b" %d %b "%b" "%b" "%b" %b %d.%03d %d.%03d %d.%03d %b %d %d %b "%b" "%b"\n'
 )  # fmt: skip
+"""The fields in the same order, what may be empty or hold a space in quotes."""
 
 is_unsafe = re.compile(rb"[^\x20\x21\x23-\x5b\x5d-\x7e]").search
 """Whether there is a byte that must be escaped in a JSON string, or is not ASCII."""
 
 
 def make_json_template() -> bytes:
-    """A template for `%` with a tuple in the order of FIELDS."""
-    parts = [
-        b'"%b":%b' % (name.encode(), _NUMBERS.get(name) or (b"%b" if name in _BARE else b'"%b"')) for name in FIELDS
-    ]
+    """A template for `%` with a tuple in the order of FIELDS; a duration is two numbers, ms and thousandths of it."""
+    parts = [b'"%b":%b' % (name.encode(), _FORMATS.get(name, b'"%b"')) for name in FIELDS]
     return b"{" + b",".join(parts) + b"}\n"
 
 

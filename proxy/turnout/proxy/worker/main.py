@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import sys
+import traceback
 
 import uvloop
 
@@ -28,31 +29,41 @@ from turnout.proxy.worker.worker import Worker
 
 
 class Process:
-    """Hands the supervisor's messages to the worker that its first one makes."""
+    """Hands the supervisor's messages to the worker that its first one makes, one after the other."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
         self._loop = loop
         self._worker: Worker | None = None
-        self._channel = Channel(sock, loop, self._on_message, loop.stop)
+        self._inbox: asyncio.Queue[tuple[ToWorker | FromWorker, list[int]]] = asyncio.Queue()
+        self._channel = Channel(sock, loop, lambda message, fds: self._inbox.put_nowait((message, fds)), loop.stop)
         self._channel.send(Started(os.getpid()))
+        self._task = loop.create_task(self._run())
+        self._task.add_done_callback(lambda task: loop.stop())
 
-    def _on_message(self, message: ToWorker | FromWorker, fds: list[int]) -> None:
-        if isinstance(message, Hello):
-            self._worker = Worker(self._loop, message.options, fds[0], self._channel.send, self._loop.stop)
-            return
-        worker = self._worker
-        assert worker is not None, "the supervisor says Hello first"
+    @property
+    def failure(self) -> BaseException | None:
+        """What ended the process, if it was a fault."""
+        return self._task.exception() if self._task.done() and not self._task.cancelled() else None
+
+    async def _run(self) -> None:
+        while True:
+            message, fds = await self._inbox.get()
+            if isinstance(message, Hello):
+                self._worker = Worker(self._loop, message.options, fds[0], self._channel.send, self._loop.stop)
+            else:
+                assert self._worker is not None, "the supervisor says Hello first"
+                await self._obey(self._worker, message, fds)
+
+    async def _obey(self, worker: Worker, message: ToWorker | FromWorker, fds: list[int]) -> None:
         match message:
             case Listen():
-                worker.listen(message.listener, fds[0])
+                await worker.listen(message.listener, fds[0])
             case Unlisten():
                 worker.unlisten(message.listener)
             case Resolved():
                 worker.apply_endpoints(message)
             case Configure():
-                worker.configure(message)
-                gc.collect()
-                gc.freeze()
+                await worker.configure(message)
             case Drain():
                 worker.drain(message.timeout_s)
 
@@ -67,7 +78,9 @@ def main() -> None:
     gc.collect()
     gc.freeze()
     loop.run_forever()
-    del process
+    if process.failure is not None:
+        traceback.print_exception(process.failure)
+        os._exit(1)
     os._exit(0)  # nothing is left to be done, and a worker's end should not wait for the collector
 
 

@@ -1,6 +1,7 @@
 """A worker: the rooms of the data plane put together, and the supervisor's messages carried out."""
 
 import asyncio
+import gc
 import mmap
 import os
 import random
@@ -8,6 +9,7 @@ import socket
 import time
 from collections.abc import Callable, Coroutine, Iterable
 from functools import partial
+from typing import NamedTuple
 
 from turnout.proxy.cluster.cluster import Cluster
 from turnout.proxy.cluster.endpoint import Endpoint
@@ -65,14 +67,16 @@ class Worker:
 
     # The supervisor's messages
 
-    def listen(self, name: str, fd: int) -> None:
+    async def listen(self, name: str, fd: int) -> None:
         """Keep a listening socket; it accepts when a Snapshot names its listener."""
         self._listeners[name] = Listener(self._loop, socket.socket(fileno=fd))
         if name in self._contexts:
-            self._spawn(self._start(name))
+            await self._start(name)
 
     def unlisten(self, name: str) -> None:
         context, listener = self._contexts.pop(name, None), self._listeners.pop(name, None)
+        if context is not None:
+            context.closing = True
         if listener is not None:
             self._spawn(listener.stop(partial(_make_protocol, context)))
 
@@ -82,30 +86,39 @@ class Worker:
         if cluster is not None:
             self._drop(cluster.apply_endpoints(message.endpoints))
 
-    def configure(self, message: Configure) -> None:
-        """Swap to a new Snapshot as a whole, or say why not and keep the old one."""
+    async def configure(self, message: Configure) -> None:
+        """Swap to a new Snapshot as a whole, or say why not and keep the old one.
+
+        Large tables take a second to build: that is done beside the loop, which goes on serving.
+        """
+        gc.disable()  # what is built stays, so there is nothing to be collected, only much to be looked through
         try:
-            snapshot = decode_snapshot(message.snapshot)
-            records = dict(zip(route_keys(snapshot), message.records, strict=True))
-            tables = {listener.name: Table(listener, snapshot.missing, records) for listener in snapshot.listeners}
+            built = await self._loop.run_in_executor(None, _build, message)
         except Exception as error:  # whatever it is: the old Snapshot goes on, and the supervisor tells why
             self._send(Configured(message.number, f"{type(error).__name__}: {error}"))
             return
-        self._apply_clusters(snapshot)
-        for name, table in tables.items():
-            self._apply_scope(name, table, records[NO_ROUTE_KEY], message.version)
-        self._spawn(self._start_all(message.number))
+        finally:
+            gc.freeze()
+            gc.enable()
+        self._apply_clusters(built.snapshot)
+        for name, table in built.tables.items():
+            self._apply_scope(name, table, built.no_route_record, message.version)
+        for name in list(self._contexts):
+            await self._start(name)
+        self._send(Configured(message.number))
 
     def drain(self, timeout_s: float) -> None:
         """Accept no more; leave when the last connection is gone, at the latest after `timeout_s`."""
         self._context.draining = True
+        for context in self._contexts.values():
+            context.closing = True
         self._context.on_idle = self._finish
         self._spawn(self._drain(timeout_s))
 
     # Snapshots
 
     def _apply_clusters(self, snapshot: Snapshot) -> None:
-        before, self._clusters = self._clusters, {}
+        before, self._clusters = dict(self._clusters), {}
         for config in snapshot.clusters:
             cluster = before.pop(config.name, None)
             if cluster is None:
@@ -124,11 +137,6 @@ class Worker:
             self._contexts[name] = ListenerContext(name, scope, self._context)
         else:
             context.scope = scope
-
-    async def _start_all(self, number: int) -> None:
-        for name in list(self._contexts):
-            await self._start(name)
-        self._send(Configured(number))
 
     async def _start(self, name: str) -> None:
         listener, context = self._listeners.get(name), self._contexts[name]
@@ -173,6 +181,21 @@ class Worker:
         task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+class _Built(NamedTuple):
+    """A Snapshot, compiled."""
+
+    snapshot: Snapshot
+    tables: dict[str, Table]
+    no_route_record: int
+
+
+def _build(message: Configure) -> _Built:
+    snapshot = decode_snapshot(message.snapshot)
+    records = dict(zip(route_keys(snapshot), message.records, strict=True))
+    tables = {listener.name: Table(listener, snapshot.missing, records) for listener in snapshot.listeners}
+    return _Built(snapshot, tables, records[NO_ROUTE_KEY])
 
 
 def _make_protocol(context: ListenerContext | None) -> asyncio.Protocol:
