@@ -22,16 +22,18 @@ _NOT_NAMES = frozenset({b"close", b"keep-alive", b"upgrade", b"te"})
 _find_fields = re.compile(rb"\r\n([^:]+):[ \t]*([^\r]*)").findall
 
 
+def make_block(fields: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Fields in the form in which a head has them."""
+    return b"".join([b"\r\n%b: %b" % field for field in fields])
+
+
 class Head:
     """What requests and responses share. Names that are asked for or added are in lower case."""
 
     __slots__ = ("_fields", "_lower", "block", "length", "marks", "trailers")
 
     def __init__(self, fields: Iterable[tuple[bytes, bytes]] = ()) -> None:
-        self._init(b"".join([b"\r\n%b: %b" % field for field in fields]))
-
-    def _init(self, block: bytes) -> None:
-        self.block = block
+        self.block = make_block(fields) if fields else b""
         self.marks = 0
         self.length = 0
         self.trailers = NO_FIELDS
@@ -66,7 +68,7 @@ class Head:
         self.add(name, value)
 
     def remove(self, names: Collection[bytes]) -> None:
-        self.block = b"".join([b"\r\n%b: %b" % field for field in self.fields if field[0] not in names])
+        self.block = make_block([field for field in self.fields if field[0] not in names])
         self._fields = self._lower = None
 
     def remove_named(self, tokens: list[bytes]) -> None:
@@ -81,8 +83,12 @@ class RequestHead(Head):
 
     __slots__ = ("authority", "host", "keep_alive", "method", "minor", "path", "query", "request_id", "upgrade")
 
+    # Written out, and not by super(): one is made for each request.
     def __init__(self, fields: Iterable[tuple[bytes, bytes]] = ()) -> None:
-        super().__init__(fields)
+        self.block = make_block(fields) if fields else b""
+        self.marks = self.length = 0
+        self.trailers = NO_FIELDS
+        self._fields = self._lower = None
         self.method = self.path = self.authority = self.request_id = self.upgrade = b""
         self.query: bytes | None = None
         self.host = ""
@@ -103,7 +109,10 @@ class ResponseHead(Head):
     __slots__ = ("bodyless", "keep_alive", "keep_alive_s", "status", "upgrade")
 
     def __init__(self, fields: Iterable[tuple[bytes, bytes]] = (), status: int = 0) -> None:
-        super().__init__(fields)
+        self.block = make_block(fields) if fields else b""
+        self.marks = self.length = 0
+        self.trailers = NO_FIELDS
+        self._fields = self._lower = None
         self.status = status
         self.bodyless = False
         self.keep_alive = True

@@ -170,7 +170,7 @@ class ResponseDecoder:
                 check_coding(value)
             elif mark == _KEEP_ALIVE:
                 head.keep_alive_s = parse_keep_alive_s(value)
-        if connection:
+        if connection and (connection != b"keep-alive" or not head.keep_alive):
             self._apply_connection(head, connection, upgrade)
         self._check_framing(head, data)
         return head

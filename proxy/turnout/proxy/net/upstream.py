@@ -1,6 +1,8 @@
 """One connection to an endpoint: idle in the pool, or lent to one exchange; never more than one request on it."""
 
 import asyncio
+import os
+import socket
 from typing import TYPE_CHECKING, cast
 
 from turnout.proxy.cluster.endpoint import Endpoint
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
 _DONE = int(State.DONE)
 
+READ_BYTES = 65_536
 KEEP_ALIVE_SHARE = 0.8
 """How much of the time that an upstream announces in Keep-Alive we use of it, to close before it does."""
 
@@ -25,7 +28,7 @@ class UpstreamConnection(asyncio.Protocol):
     """The asyncio protocol of a connection that we made, and the upstream of an exchange."""
 
     __slots__ = (
-        "__weakref__", "_chunked", "_decoder", "_exchange", "_paused", "_pool", "_reusable", "_transport",
+        "__weakref__", "_chunked", "_decoder", "_exchange", "_paused", "_pool", "_reusable", "_spare", "_transport",
         "counted", "endpoint", "idle_since", "idle_timeout_s", "reused", "wake",
     )  # fmt: skip
 
@@ -38,6 +41,8 @@ class UpstreamConnection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, None)
         self._chunked = self._paused = False
         self._reusable = True
+        self._spare: socket.socket | None = None
+        """A second descriptor, while a request is sent whose body is still to come."""
         self.endpoint = endpoint
         self.idle_since = 0.0
         self.idle_timeout_s = idle_timeout_s
@@ -75,6 +80,9 @@ class UpstreamConnection(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         if self.counted:
             self._pool.on_lost(self)
+        if error is not None and self._exchange is not None:
+            self._read_what_is_left()
+        self._drop_spare()
         exchange = self._exchange
         if exchange is None:
             return
@@ -126,6 +134,8 @@ class UpstreamConnection(asyncio.Protocol):
 
     def send_request(self, exchange: Exchange, head: RequestHead, data: bytes, end: bool) -> None:
         self._exchange = exchange
+        if not end:
+            self._spare = socket.socket(fileno=os.dup(self._transport.get_extra_info("socket").fileno()))
         self._chunked = head.length == CHUNKED
         self._decoder.expect(head.method)
         self._transport.write(encode_request(head, data, end))
@@ -143,6 +153,7 @@ class UpstreamConnection(asyncio.Protocol):
     def give_back(self, now: float) -> None:
         """The answer is complete: back into the pool, if both sides want to."""
         self._exchange = None
+        self._drop_spare()
         if self._paused:
             self.resume_reading()
         transport = self._transport
@@ -162,6 +173,22 @@ class UpstreamConnection(asyncio.Protocol):
         """Close an idle connection, or one that is not wanted back."""
         self._pool.forget(self)
         self._transport.close()
+
+    def _read_what_is_left(self) -> None:
+        """An upstream that refuses an upload answers, and closes with bytes unread, which resets the connection.
+
+        The loop closes its descriptor when a write fails so; the answer is still in the socket, behind the spare one.
+        """
+        try:
+            while self._spare is not None and (data := self._spare.recv(READ_BYTES)):
+                self._decoder.feed(data)
+        except (OSError, MalformedError):
+            pass  # nothing more to be had; what is missing is told as the end of the connection
+
+    def _drop_spare(self) -> None:
+        if self._spare is not None:
+            self._spare.close()
+            self._spare = None
 
     def pause_reading(self) -> None:
         if not self._paused and not self._transport.is_closing():
