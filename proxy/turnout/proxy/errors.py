@@ -22,7 +22,6 @@ class Flag(IntEnum):
     UPE = 8
     SI = 9
     NC = 10
-    LR = 11
 
     def __str__(self) -> str:
         return "-" if self is Flag.NONE else self.name
@@ -65,4 +64,3 @@ MALFORMED = Failure("downstream", Flag.DPE, 400, "the request is not valid HTTP/
 HEAD_TOO_LARGE = Failure("downstream", Flag.DPE, 431, "the request's head is too large", close=True)
 VERSION_UNSUPPORTED = Failure("downstream", Flag.DPE, 505, "only HTTP/1.0 and HTTP/1.1 are spoken here", close=True)
 METHOD_UNSUPPORTED = Failure("downstream", Flag.DPE, 501, "CONNECT is not supported", close=True)
-PROXY_FAULT = Failure("us", Flag.LR, 500, "the proxy failed on this request", close=True)

@@ -84,8 +84,6 @@ class Downstream(Protocol):
 class Upstream(Protocol):
     """The endpoint's side: one connection, lent to one exchange."""
 
-    reused: bool
-
     def send_request(self, exchange: "Exchange", head: RequestHead, data: bytes, end: bool) -> None: ...
 
     def send_body(self, data: bytes, end: bool) -> None: ...

@@ -29,7 +29,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     __slots__ = (
         "__weakref__", "_chunked", "_decoder", "_exchange", "_paused", "_pool", "_reusable", "_spare", "_transport",
-        "counted", "endpoint", "idle_since", "idle_timeout_s", "reused", "wake",
+        "counted", "endpoint", "idle_since", "idle_timeout_s", "wake",
     )  # fmt: skip
 
     def __init__(
@@ -46,7 +46,6 @@ class UpstreamConnection(asyncio.Protocol):
         self.endpoint = endpoint
         self.idle_since = 0.0
         self.idle_timeout_s = idle_timeout_s
-        self.reused = False
         self.counted = False
         self.wake = NEVER
 
@@ -159,7 +158,6 @@ class UpstreamConnection(asyncio.Protocol):
         transport = self._transport
         reusable = self._reusable and self._decoder.state == _DONE and not transport.get_write_buffer_size()
         if reusable and not transport.is_closing():
-            self.reused = True
             self.idle_since = now
             self._pool.put(self)
         else:
