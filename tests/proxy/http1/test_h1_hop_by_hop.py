@@ -82,6 +82,13 @@ def test_fields_that_connection_names_stay_here_in_trailers_too(read_requests, c
         assert forward(message).trailers == [(b"x-b", b"2")]
 
 
+def test_what_connection_names_in_one_request_is_not_named_in_the_next(read_requests, forward):
+    first = request(b"Connection: x-a", b"X-A: 1")
+    second = request(b"Transfer-Encoding: chunked", body=b"1\r\na\r\n0\r\nX-A: 2\r\n\r\n")
+    message = read_requests([first + second]).complete[-1]
+    assert forward(message).trailers == [(b"x-a", b"2")]
+
+
 def test_what_only_looks_like_hop_by_hop_passes(forwarded_fields):
     fields = [(b"x-connection", b"close"), (b"x_under", b"1"), (b"range", b"bytes=0-1"), (b"trailer", b"x-sum")]
     assert forwarded_fields(request(*(b": ".join(field) for field in fields))) == fields

@@ -76,6 +76,15 @@ def test_a_connection_is_good_for_the_next_answer(method, raw, status, body, rea
     assert (log.error, log.answer.body, log.answer.ended) == (None, body, True)
 
 
+@pytest.mark.parametrize("connection", [b"", b"Connection: keep-alive\r\n"], ids=["no Connection", "keep-alive"])
+def test_what_connection_names_in_one_answer_is_not_named_in_the_next(connection, read_response):
+    log = read_response([OK + b"Connection: x-a\r\nX-A: 1\r\nContent-Length: 0\r\n\r\n"])
+    log.message = None
+    log.decoder.expect(b"GET")
+    log.feed([OK + connection + b"Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\nX-A: 2\r\n\r\n"])
+    assert log.answer.head.trailers == [(b"x-a", b"2")]
+
+
 class EagerPool:
     """Sends the next request from within the end of an answer, if the decoder then is in the state of a clean end."""
 

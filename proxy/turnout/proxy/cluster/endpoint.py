@@ -22,7 +22,7 @@ _FAILED = Outcome.FAILED
 class Endpoint:
     """An address and a port. `record` is the offset of its counters; `removed`: no new request goes there."""
 
-    __slots__ = ("active", "address", "key", "port", "record", "removed", "text")
+    __slots__ = ("address", "key", "port", "record", "removed", "text")
 
     def __init__(self, address: str, port: int, record: int) -> None:
         self.address = address
@@ -30,11 +30,10 @@ class Endpoint:
         self.key = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
         self.text = self.key.encode()
         self.record = record
-        self.active = 0
         self.removed = False
 
     def __repr__(self) -> str:
-        return f"<Endpoint {self.key} active={self.active}{' removed' if self.removed else ''}>"
+        return f"<Endpoint {self.key}{' removed' if self.removed else ''}>"
 
 
 class Lease:
@@ -46,7 +45,6 @@ class Lease:
         self._counters = counters
         self.endpoint = endpoint
         self.released = False
-        endpoint.active += 1
         words = counters.words
         words[endpoint.record + _ACTIVE] += 1
         words[endpoint.record + _REQUESTS] += 1
@@ -56,7 +54,6 @@ class Lease:
             raise RuntimeError(f"the lease on {self.endpoint!r} is released twice")
         self.released = True
         endpoint = self.endpoint
-        endpoint.active -= 1
         words = self._counters.words
         words[endpoint.record + _ACTIVE] -= 1
         if outcome is _FAILED:

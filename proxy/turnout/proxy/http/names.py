@@ -65,12 +65,10 @@ RESPONSE_MARKS: dict[bytes, int] = {
 STEERING_PREFIXES = (b"x-turnout-", b"x-envoy-")
 
 FORBIDDEN_IN_TRAILERS = frozenset(
-    {b"content-length", b"transfer-encoding", b"host", b"connection", b"te", b"trailer", b"upgrade", b"expect"}
-    | {b"keep-alive", b"proxy-connection", b"content-encoding", b"content-type", b"content-range"}
-    | {b"authorization", b"cookie", b"set-cookie", b"cache-control", b"range", b"x-forwarded-for"}
-    | {b"x-forwarded-proto", b"x-request-id", b"traceparent", b"x-gateway-model-name", b"x-gateway-model-version"}
+    {b"content-encoding", b"content-type", b"content-range", b"range", b"cache-control", b"trailer"}
+    | {b"authorization", b"cookie", b"set-cookie", *REQUEST_MARKS, *RESPONSE_MARKS}
 )
-"""Fields that frame, route or authenticate must not come late (RFC 9110 §6.5.1)."""
+"""Fields that frame, route or authenticate must not come late (RFC 9110 §6.5.1), nor any that we act on."""
 
 
 class Names:

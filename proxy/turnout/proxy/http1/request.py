@@ -22,7 +22,7 @@ from turnout.proxy.http.fields import MalformedError, check_coding, parse_length
 from turnout.proxy.http.head import CHUNKED, RequestHead
 from turnout.proxy.http.names import Mark, Names
 from turnout.proxy.http.target import Authorities, Targets, split_target
-from turnout.proxy.http1.chunked import ChunkedDecoder
+from turnout.proxy.http1.chunked import NOTHING_NAMED, ChunkedDecoder
 from turnout.proxy.http1.heads import HeadReader
 
 MAX_EMPTY_LINES = 4
@@ -80,7 +80,7 @@ class RequestDecoder:
         self._handler = handler
         self._targets = targets or Targets()
         self._names = names
-        self._named: list[bytes] = []
+        self._named = NOTHING_NAMED
         self._reader = HeadReader(httptools.HttpRequestParser, names)
         self._authorities = authorities
         self._hosts = authorities.hosts
@@ -229,8 +229,7 @@ class RequestDecoder:
             raise MalformedError("HTTP/1.1 without Host")
         if head.marks & _CODING:
             self._check_coding(head)
-        if connection:
-            self._apply_connection(head, connection, upgrade)
+        self._named = self._apply_connection(head, connection, upgrade) if connection else NOTHING_NAMED
         head.host = self._hosts.get(head.authority) or self._look_up_host(head)
         return True
 
@@ -289,7 +288,7 @@ class RequestDecoder:
     def _look_up_host(self, head: RequestHead) -> str:
         return self._authorities.look_up(head.authority) if head.marks & _HOST else ""
 
-    def _apply_connection(self, head: RequestHead, connection: bytes, upgrade: bytes) -> None:
+    def _apply_connection(self, head: RequestHead, connection: bytes, upgrade: bytes) -> list[bytes]:
         named = parse_tokens(connection)
         if b"close" in named:
             head.keep_alive = False
@@ -298,7 +297,7 @@ class RequestDecoder:
         if b"upgrade" in named and head.minor and not head.length:
             head.upgrade = _choose_upgrade(upgrade)
         head.remove_named(named)
-        self._named = named
+        return named
 
     def _refuse_connect(self, target: bytes) -> None:
         if b":" not in target or b"/" in target:
@@ -323,7 +322,6 @@ class RequestDecoder:
 
     def _begin_chunks(self, head: RequestHead, data: bytes) -> bytes:
         self._chunked = chunked = ChunkedDecoder(self._named)
-        self._named = []
         head.trailers = chunked.trailers
         body = chunked.feed(data)
         self.state = _DONE if chunked.ended else _IN_CHUNKS

@@ -14,7 +14,7 @@ import httptools
 from turnout.proxy.http.fields import MalformedError, check_coding, parse_keep_alive_s, parse_length, parse_tokens
 from turnout.proxy.http.head import CHUNKED, UNTIL_CLOSE, ResponseHead
 from turnout.proxy.http.names import Mark, Names
-from turnout.proxy.http1.chunked import ChunkedDecoder
+from turnout.proxy.http1.chunked import NOTHING_NAMED, ChunkedDecoder
 from turnout.proxy.http1.heads import HeadReader
 
 MAX_INTERIM = 64
@@ -65,7 +65,7 @@ class ResponseDecoder:
     def __init__(self, handler: ResponseHandler, names: Names, max_head_bytes: int) -> None:
         self._handler = handler
         self._names = names
-        self._named: list[bytes] = []
+        self._named = NOTHING_NAMED
         self._reader = HeadReader(httptools.HttpResponseParser, names)
         self._max_head_bytes = max_head_bytes
         self._method = b""
@@ -171,11 +171,13 @@ class ResponseDecoder:
             elif mark == _KEEP_ALIVE:
                 head.keep_alive_s = parse_keep_alive_s(value)
         if connection and (connection != b"keep-alive" or not head.keep_alive):
-            self._apply_connection(head, connection, upgrade)
+            self._named = self._apply_connection(head, connection, upgrade)
+        else:
+            self._named = NOTHING_NAMED
         self._check_framing(head, data)
         return head
 
-    def _apply_connection(self, head: ResponseHead, connection: bytes, upgrade: bytes) -> None:
+    def _apply_connection(self, head: ResponseHead, connection: bytes, upgrade: bytes) -> list[bytes]:
         named = parse_tokens(connection)
         if b"close" in named:
             head.keep_alive = False
@@ -184,7 +186,7 @@ class ResponseDecoder:
         if b"upgrade" in named and head.status == 101:
             head.upgrade = upgrade.lower()
         head.remove_named(named)
-        self._named = named
+        return named
 
     def _check_framing(self, head: ResponseHead, data: bytes) -> None:
         """RFC 9112 §6.3: what a response's body is."""
@@ -243,7 +245,6 @@ class ResponseDecoder:
 
     def _begin_chunks(self, head: ResponseHead, data: bytes) -> bytes:
         self._chunked = chunked = ChunkedDecoder(self._named)
-        self._named = []
         head.trailers = chunked.trailers
         body = chunked.feed(data)
         if chunked.ended:

@@ -8,7 +8,7 @@ from turnout.proxy.exchange import Exchange
 from turnout.proxy.filters.peer import Peer
 from turnout.proxy.http.names import Mark
 from turnout.proxy.net.log_file import FLUSH_BYTES, LogFile
-from turnout.proxy.telemetry.access_log import TEXT_TEMPLATE, Escaper, is_unsafe, make_json_template
+from turnout.proxy.telemetry.access_log import TEXT_TEMPLATE, Escaper, make_json_template
 
 _VERSIONS = (b"HTTP/1.0", b"HTTP/1.1")
 _TRACEPARENT = int(Mark.TRACEPARENT)
@@ -45,7 +45,7 @@ class AccessLog:
             self._time(),
             head.method,
             head.host.encode(),
-            escaper.escape(target) if is_unsafe(target) else target,
+            escaper.escape(target),
             _VERSIONS[head.minor],
             exchange.status,
             _FLAGS[failure.flag] if failure else b"-",

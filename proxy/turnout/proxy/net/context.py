@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from turnout.proxy.exchange import Scope, Services
-from turnout.proxy.http.names import REQUEST_MARKS, RESPONSE_MARKS, Names
+from turnout.proxy.http.names import REQUEST_MARKS, Names
 from turnout.proxy.http.target import Authorities, Targets
 from turnout.proxy.net.options import Options
 from turnout.proxy.net.timers import Timers
@@ -23,7 +23,7 @@ class WorkerContext:
 
     __slots__ = (
         "authorities", "clock", "connections", "draining", "loop", "on_idle", "options", "request_names",
-        "response_names", "services", "targets", "timers", "trust",
+        "services", "targets", "timers", "trust",
     )  # fmt: skip
 
     def __init__(
@@ -37,7 +37,6 @@ class WorkerContext:
         self.options = options
         self.trust = Trust(options.trusted)
         self.request_names = Names(REQUEST_MARKS, steering=True)
-        self.response_names = Names(RESPONSE_MARKS)
         self.authorities = Authorities()
         self.targets = Targets()
         self.connections: set[Closable] = set()
