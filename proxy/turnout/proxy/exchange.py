@@ -23,7 +23,7 @@ from turnout.proxy.errors import Failure
 from turnout.proxy.filters.chain import REQUEST_FILTERS
 from turnout.proxy.filters.peer import Peer
 from turnout.proxy.filters.request_id import ensure_request_id
-from turnout.proxy.http.head import RequestHead, ResponseHead
+from turnout.proxy.http.head import Data, RequestHead, ResponseHead
 from turnout.proxy.http.names import Mark
 from turnout.proxy.route.edits import Edits
 from turnout.proxy.route.entry import Entry
@@ -59,11 +59,11 @@ class Downstream(Protocol):
     peer: Peer
     wake: float
 
-    def send_response(self, head: ResponseHead, data: bytes, end: bool, close: bool) -> None: ...
+    def send_response(self, head: ResponseHead, data: Data, end: bool, close: bool) -> None: ...
 
     def send_interim(self, head: ResponseHead) -> None: ...
 
-    def send_body(self, data: bytes, end: bool) -> None: ...
+    def send_body(self, data: Data, end: bool) -> None: ...
 
     def begin_tunnel(self, head: ResponseHead) -> None: ...
 
@@ -84,9 +84,9 @@ class Downstream(Protocol):
 class Upstream(Protocol):
     """The endpoint's side: one connection, lent to one exchange."""
 
-    def send_request(self, exchange: "Exchange", head: RequestHead, data: bytes, end: bool) -> None: ...
+    def send_request(self, exchange: "Exchange", head: RequestHead, data: Data, end: bool) -> None: ...
 
-    def send_body(self, data: bytes, end: bool) -> None: ...
+    def send_body(self, data: Data, end: bool) -> None: ...
 
     def send_tunnel_data(self, data: bytes) -> None: ...
 
@@ -150,7 +150,7 @@ class Exchange:
         self._upstream: Upstream | None = None
         self._connecting: Connecting | None = None
         self.lease: Lease | None = None
-        self._held: list[bytes] | None = None
+        self._held: list[Data] | None = None
         self._record = scope.no_route_record
         self._request_deadline = self._upstream_deadline = self._waiting_since = 0.0
         self._request_ended = False
@@ -175,12 +175,12 @@ class Exchange:
     @property
     def trace_id(self) -> bytes:
         if self.head.marks & _TRACEPARENT:
-            return read_trace_id(self.head.get(b"traceparent") or b"")
+            return read_trace_id(self.head.find(b"traceparent") or b"")
         return b""
 
     # From the downstream
 
-    def start(self, data: bytes, end: bool) -> None:
+    def start(self, data: Data, end: bool) -> None:
         """The head is there, and perhaps some (`end`: all) of the body."""
         head = self.head
         downstream = self._downstream
@@ -206,7 +206,7 @@ class Exchange:
         else:
             self._forward(entry, share, data, end)
 
-    def on_request_body(self, data: bytes, end: bool) -> None:
+    def on_request_body(self, data: Data, end: bool) -> None:
         self.active_at = self._services.clock()
         self.bytes_received += len(data)
         self._request_ended = end
@@ -273,7 +273,7 @@ class Exchange:
         else:
             self.on_upstream_malformed("101 was not asked for")
 
-    def on_response(self, head: ResponseHead, data: bytes, end: bool) -> None:
+    def on_response(self, head: ResponseHead, data: Data, end: bool) -> None:
         """The answer's head, and some (`end`: all) of its body."""
         self.active_at = self.first_byte_at = now = self._services.clock()
         self.status = head.status
@@ -291,7 +291,7 @@ class Exchange:
         if end:
             self._complete(now)
 
-    def on_response_body(self, data: bytes, end: bool) -> None:
+    def on_response_body(self, data: Data, end: bool) -> None:
         self.active_at = now = self._services.clock()
         self.bytes_sent += len(data)
         if end:
@@ -352,7 +352,7 @@ class Exchange:
 
     # Towards the upstream
 
-    def _forward(self, entry: Entry, share: Share, data: bytes, end: bool) -> None:
+    def _forward(self, entry: Entry, share: Share, data: Data, end: bool) -> None:
         head, now = self.head, self.started_at
         for edits in share.request_edits:
             edits.apply(head)
@@ -384,7 +384,7 @@ class Exchange:
             self._waiting_since = services.clock()
             self._connecting = services.upstreams.connect(self, cluster, lease)
 
-    def _send(self, upstream: Upstream, data: bytes) -> None:
+    def _send(self, upstream: Upstream, data: Data) -> None:
         """The request goes out; from here to the end of the answer it is the upstream's time."""
         self._upstream = upstream
         # Before the write: it wakes the upstream, and on a busy machine that may run before we do again.

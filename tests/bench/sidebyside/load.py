@@ -61,7 +61,7 @@ class Target:
 def saturate(target: Target, seconds: float) -> Load:
     """Run `wrk` for about `seconds` (whole ones; `wrk` knows no others)."""
     script = target.folder / "post.lua"
-    script.write_text(_lua(target.table.headers(target.shape), target.shape.body))
+    script.write_text(_lua(target.table.headers(target.shape), target.shape))
     duration = f"{max(1, round(seconds))}s"
     argv = [find_tool("wrk"), "-t1", f"-c{CONNECTIONS}", f"-d{duration}", "--timeout", "10s", "--latency"]
     return parse_wrk(_run([*argv, "-s", str(script), target.url], seconds))
@@ -121,9 +121,20 @@ def percentile(ordered: list[int], percent: float) -> int:
     return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]
 
 
-def _lua(headers: dict[str, str], body: bytes) -> str:
+def _lua(headers: dict[str, str], shape: Shape) -> str:
     lines = [f'wrk.headers["{name}"] = {json.dumps(value)}' for name, value in headers.items()]
-    return "\n".join(['wrk.method = "POST"', f"wrk.body = [==[{body.decode()}]==]", *lines, _DONE])
+    each = _OWN_TRACE if shape.own_trace else ""
+    return "\n".join(['wrk.method = "POST"', f"wrk.body = [==[{shape.body.decode()}]==]", *lines, each, _DONE])
+
+
+_OWN_TRACE = """
+local n = 0
+function request()
+  n = n + 1
+  wrk.headers["traceparent"] = string.format("00-%032x-%016x-01", n, n)
+  return wrk.format()
+end
+"""
 
 
 _DONE = """

@@ -10,6 +10,7 @@ from sidebyside.work import CONNECTIONS, FIXED_RATE, SHAPES
 
 _TITLES = {
     "small": "POST of 100 B, answer of 130 B",
+    "small-traced": "The same, each request with a traceparent of its own",
     "large-request": "POST of 100 KB, answer of 130 B",
     "large-answer": "POST of 100 B, answer of 100 KB",
 }
@@ -34,7 +35,7 @@ def _shape(name: str, row: dict[str, Any]) -> str:
     header += ["CPU/request", "× Envoy", "p50 ms", "p99 ms", "× Envoy", "PSS MB", "× Envoy"]
     lines = []
     for lane, loads in medians.items():
-        full, fixed = loads[SATURATION], loads[FIXED]
+        full = loads[SATURATION]
         lines.append(
             [
                 lane,
@@ -43,17 +44,23 @@ def _shape(name: str, row: dict[str, Any]) -> str:
                 f"{full['per_second']:,.0f}",
                 f"{full['p50_ms']:.2f}",
                 f"{full['p99_ms']:.2f}",
-                f"{fixed['cpu_us']:.1f} µs",
-                _ratio(fixed, envoy and envoy[FIXED], "cpu_us"),
-                f"{fixed['p50_ms']:.2f}",
-                f"{fixed['p99_ms']:.2f}",
-                _ratio(fixed, envoy and envoy[FIXED], "p99_ms"),
+                *(_fixed(loads[FIXED], envoy and envoy[FIXED]) if FIXED in loads else [""] * 5),
                 f"{full['pss_bytes'] / _MB:.1f}",
                 _ratio(full, envoy and envoy[SATURATION], "pss_bytes"),
             ]
         )
     loads_text = f"{CONNECTIONS} connections; columns 2-6 at saturation, 7-11 at {FIXED_RATE:,} requests/s."
     return f"**{_TITLES[name]}**. {loads_text}\n\n{_table(header, lines)}"
+
+
+def _fixed(figures: dict[str, float], envoy: dict[str, float] | None) -> list[str]:
+    return [
+        f"{figures['cpu_us']:.1f} µs",
+        _ratio(figures, envoy, "cpu_us"),
+        f"{figures['p50_ms']:.2f}",
+        f"{figures['p99_ms']:.2f}",
+        _ratio(figures, envoy, "p99_ms"),
+    ]
 
 
 def _rules(medians: dict[str, Any]) -> str:

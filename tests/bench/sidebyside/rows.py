@@ -1,6 +1,7 @@
 """The rows of the report, each a function from what was asked for to plain data for the JSON file.
 
-`small`, `large-request` and `large-answer`: all proxies, at saturation and at the fixed rate. `rules`: 20 rules
+`small`, `large-request` and `large-answer`: all proxies, at saturation and at the fixed rate. `small-traced`: small
+requests of which no two have the same head. `rules`: 20 rules
 against 10,000, for Turnout and, to compare, Envoy. `idle`: connections that do nothing. `start`: until ready.
 """
 
@@ -31,11 +32,11 @@ class Ask:
     folder: Path
 
 
-def measure_shape(name: str, ask: Ask) -> dict[str, Any]:
-    """One kind of work, all proxies."""
+def measure_shape(name: str, ask: Ask, loads: tuple[str, ...] = (SATURATION, FIXED)) -> dict[str, Any]:
+    """One kind of work, all proxies. h2load sends one and the same head, so a shape of many has no fixed rate."""
     table = small_table()
     lanes = [Lane(proxy, proxy, table) for proxy in ask.proxies]
-    return _turns(name, ask, lanes, name, (SATURATION, FIXED))
+    return _turns(name, ask, lanes, name, loads)
 
 
 def measure_rules(ask: Ask) -> dict[str, Any]:
@@ -77,6 +78,7 @@ def _turns(row: str, ask: Ask, lanes: list[Lane], shape: str, loads: tuple[str, 
 
 ROWS: dict[str, Callable[[Ask], dict[str, Any]]] = {
     "small": lambda ask: measure_shape("small", ask),
+    "small-traced": lambda ask: measure_shape("small-traced", ask, (SATURATION,)),
     "large-request": lambda ask: measure_shape("large-request", ask),
     "large-answer": lambda ask: measure_shape("large-answer", ask),
     "rules": measure_rules,

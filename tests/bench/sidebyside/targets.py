@@ -25,6 +25,7 @@ class Target:
 _RATIOS = (
     ("CPU of a small request, × Envoy", "small", SATURATION, "cpu_us", "envoy", 0.5),
     ("CPU of a small request, × nginx", "small", SATURATION, "cpu_us", "nginx", 2.0),
+    ("CPU of a small request with a trace of its own, × Envoy", "small-traced", SATURATION, "cpu_us", "envoy", 0.6),
     ("p99 of a small request at 3,000/s, × Envoy", "small", FIXED, "p99_ms", "envoy", 1.1),
     ("CPU of a request of 100 KB, × Envoy", "large-request", SATURATION, "cpu_us", "envoy", 1.0),
     ("CPU of an answer of 100 KB, × Envoy", "large-answer", SATURATION, "cpu_us", "envoy", 1.0),

@@ -26,11 +26,15 @@ _OUTPUTS = [{"name": "class", "datatype": "INT64", "shape": [1], "data": [1]}]
 
 @dataclass(frozen=True)
 class Shape:
-    """One kind of work: the bytes of a request's body and of its answer's."""
+    """One kind of work: the bytes of a request's body and of its answer's.
+
+    `own_trace`: each request has a `traceparent` of its own, so that no two heads are the same.
+    """
 
     name: str
     request_bytes: int
     large_answer: bool = False
+    own_trace: bool = False
 
     @property
     def body(self) -> bytes:
@@ -56,6 +60,7 @@ ANSWERS = {
 
 SHAPES = {
     "small": Shape("small", 100),
+    "small-traced": Shape("small-traced", 100, own_trace=True),
     "large-request": Shape("large-request", LARGE_BYTES),
     "large-answer": Shape("large-answer", 100, large_answer=True),
 }

@@ -11,11 +11,11 @@ import pytest
 from turnout.proxy.errors import Failure
 from turnout.proxy.http.fields import MalformedError
 from turnout.proxy.http.head import CHUNKED, RequestHead, ResponseHead
-from turnout.proxy.http.names import REQUEST_MARKS, RESPONSE_MARKS, Names
-from turnout.proxy.http.target import Authorities
 from turnout.proxy.http1.encode import encode_chunk, encode_request, encode_response
 from turnout.proxy.http1.request import RequestDecoder
+from turnout.proxy.http1.request_head import RequestHeads
 from turnout.proxy.http1.response import ResponseDecoder
+from turnout.proxy.http1.response_head import ResponseHeads
 
 MAX_HEAD_BYTES = 65_536
 
@@ -62,8 +62,7 @@ class RequestLog:
         self.failures: list[tuple[Failure, str]] = []
         self.tunnelled = b""
         self._wait = wait
-        names = Names(REQUEST_MARKS, steering=True)
-        self.decoder = RequestDecoder(self, names, Authorities(), max_head_bytes)
+        self.decoder = RequestDecoder(self, RequestHeads(), max_head_bytes)
 
     @property
     def status(self) -> int | None:
@@ -112,7 +111,7 @@ class ResponseLog:
         self.message: Message | None = None
         self.tunnelled = b""
         self.error: MalformedError | None = None
-        self.decoder = ResponseDecoder(self, Names(RESPONSE_MARKS), max_head_bytes)
+        self.decoder = ResponseDecoder(self, ResponseHeads(), max_head_bytes)
         self.decoder.expect(method)
 
     @property

@@ -3,8 +3,8 @@
 import time
 
 from turnout.proxy.http.head import ResponseHead
-from turnout.proxy.http.names import RESPONSE_MARKS, Names
 from turnout.proxy.http1.response import ResponseDecoder, State
+from turnout.proxy.http1.response_head import ResponseHeads
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n" + b"a: b\r\n" * 10_000 + b"\r\n"
 PIECE_BYTES = 16
@@ -25,7 +25,7 @@ class Silent:
 
 
 def test_a_head_in_many_pieces_costs_no_more_than_its_bytes() -> None:
-    decoder = ResponseDecoder(Silent(), Names(RESPONSE_MARKS), 65_536)
+    decoder = ResponseDecoder(Silent(), ResponseHeads(), 65_536)
     decoder.expect(b"GET")
     before = time.process_time()
     for start in range(0, len(HEAD), PIECE_BYTES):

@@ -4,9 +4,9 @@ import pytest
 
 from turnout.proxy.http.fields import MalformedError
 from turnout.proxy.http.head import UNTIL_CLOSE
-from turnout.proxy.http.names import RESPONSE_MARKS, Names
 from turnout.proxy.http1.encode import encode_response
 from turnout.proxy.http1.response import ResponseDecoder
+from turnout.proxy.http1.response_head import ResponseHeads
 
 OK = b"HTTP/1.1 200 OK\r\n"
 
@@ -89,7 +89,7 @@ class EagerPool:
     """Sends the next request from within the end of an answer, if the decoder then is in the state of a clean end."""
 
     def __init__(self, clean_end):
-        self.decoder = ResponseDecoder(self, Names(RESPONSE_MARKS), 65_536)
+        self.decoder = ResponseDecoder(self, ResponseHeads(), 65_536)
         self.decoder.expect(b"GET")
         self.bodies = [b""]
         self._clean_end = clean_end

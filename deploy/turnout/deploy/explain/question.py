@@ -6,10 +6,9 @@ from turnout.deploy.errors import UsageError
 from turnout.proxy.errors import Failure
 from turnout.proxy.filters.chain import REQUEST_FILTERS
 from turnout.proxy.filters.peer import Peer
-from turnout.proxy.http.head import RequestHead
-from turnout.proxy.http.names import REQUEST_MARKS, Names
-from turnout.proxy.http.target import Authorities
+from turnout.proxy.http.head import Data, RequestHead
 from turnout.proxy.http1.request import RequestDecoder
+from turnout.proxy.http1.request_head import RequestHeads
 from turnout.proxy.net.options import Options
 from turnout.proxy.route.table import Table
 from turnout.proxy.telemetry.layout import route_keys
@@ -44,7 +43,7 @@ def read_request(method: str, host: str, path: str, query: str | None, headers: 
         if "\r" in line or "\n" in line:
             raise UsageError(f"{line!r}: a line break is no part of a request line or header")
     reader = _Reader()
-    decoder = RequestDecoder(reader, Names(REQUEST_MARKS, steering=True), Authorities(), Options().max_head_bytes)
+    decoder = RequestDecoder(reader, RequestHeads(), Options().max_head_bytes)
     decoder.feed("".join(f"{line}\r\n" for line in [*lines, ""]).encode())
     if reader.head is None:
         raise UsageError(f"the proxy refuses this request: {reader.reason or 'it is not complete'}")
@@ -60,7 +59,7 @@ class _Reader:
         self.head: RequestHead | None = None
         self.reason = ""
 
-    def on_request(self, head: RequestHead, data: bytes, end: bool) -> None:
+    def on_request(self, head: RequestHead, data: Data, end: bool) -> None:
         self.head = head
 
     def on_request_body(self, data: bytes, end: bool) -> None:

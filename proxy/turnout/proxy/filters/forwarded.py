@@ -5,19 +5,31 @@ from turnout.proxy.http.head import RequestHead
 from turnout.proxy.http.names import Mark
 
 _FOR, _PROTO = int(Mark.FORWARDED_FOR), int(Mark.FORWARDED_PROTO)
+_FOR_FIELD = b"\r\nx-forwarded-for: "
 
 
 def append_forwarded(head: RequestHead, peer: Peer) -> None:
     """What a trusted peer says of the scheme is kept: it may have ended TLS for us."""
-    if not head.marks & (_FOR | _PROTO):
+    marks = head.marks
+    if not marks & (_FOR | _PROTO):
         head.add_block(peer.block)
         return
-    address = peer.address
-    if head.marks & _FOR and (before := head.get(b"x-forwarded-for")):
-        head.set(b"x-forwarded-for", before + b", " + address)
+    if marks & _FOR:
+        _append_address(head, peer.address)
     else:
-        head.add(b"x-forwarded-for", address)
-    if not head.marks & _PROTO:
+        head.add_block(_FOR_FIELD + peer.address)
+    if not marks & _PROTO:
         head.add(b"x-forwarded-proto", b"http")
-    elif not peer.trusted or head.get(b"x-forwarded-proto") is None:
+    elif not peer.trusted or head.find(b"x-forwarded-proto") is None:
         head.set(b"x-forwarded-proto", b"http")
+
+
+def _append_address(head: RequestHead, address: bytes) -> None:
+    """To the last field of the name, of which the codec wrote each in lower case: several are one list."""
+    before, field, value = head.block.rpartition(_FOR_FIELD)
+    value, end, behind = value.partition(b"\r\n")
+    if not field:  # Connection named it, so it is gone
+        head.add_block(_FOR_FIELD + address)
+        return
+    appended = b"%b, %b" % (value, address) if value else address
+    head.set_block(before + field + appended + end + behind)

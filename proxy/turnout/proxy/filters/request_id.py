@@ -13,10 +13,10 @@ MAX_BYTES = 256
 def ensure_request_id(head: RequestHead, peer: Peer | None) -> None:
     """An id that is empty or too long to be logged is replaced."""
     if head.marks & _REQUEST_ID:
-        request_id = head.get(b"x-request-id")
+        request_id = head.find(b"x-request-id")
         if request_id and len(request_id) <= MAX_BYTES:
             head.request_id = request_id
             return
         head.remove((b"x-request-id",))
     head.request_id = request_id = b"%032x" % getrandbits(128)
-    head.add(b"x-request-id", request_id)
+    head.add_block(b"\r\nx-request-id: " + request_id)

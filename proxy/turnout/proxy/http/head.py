@@ -10,6 +10,8 @@ import re
 from collections.abc import Collection, Iterable
 
 Fields = list[tuple[bytes, bytes]]
+Data = bytes | memoryview
+"""Bytes of a body; a large piece is looked at where it was received, and not copied."""
 
 UNTIL_CLOSE = -1
 CHUNKED = -2
@@ -17,6 +19,9 @@ CHUNKED = -2
 
 NO_FIELDS: Fields = []
 """The trailers of a message that has none; never changed."""
+
+NO_NAMES: list[bytes] = []
+"""What Connection names in a message that has none; never changed."""
 
 _NOT_NAMES = frozenset({b"close", b"keep-alive", b"upgrade", b"te"})
 _find_fields = re.compile(rb"\r\n([^:]+):[ \t]*([^\r]*)").findall
@@ -28,15 +33,19 @@ def make_block(fields: Iterable[tuple[bytes, bytes]]) -> bytes:
 
 
 class Head:
-    """What requests and responses share. Names that are asked for or added are in lower case."""
+    """What requests and responses share. Names that are asked for or added are in lower case.
 
-    __slots__ = ("_fields", "_lower", "block", "length", "marks", "trailers")
+    `named` is what Connection named, in lower case: such a field was removed, and may not come as a trailer either.
+    """
+
+    __slots__ = ("_fields", "_lower", "block", "length", "marks", "named", "trailers")
 
     def __init__(self, fields: Iterable[tuple[bytes, bytes]] = ()) -> None:
         self.block = make_block(fields) if fields else b""
         self.marks = 0
         self.length = 0
         self.trailers = NO_FIELDS
+        self.named = NO_NAMES
         self._fields: Fields | None = None
         self._lower: bytes | None = None
 
@@ -55,6 +64,17 @@ class Head:
             return None
         return b",".join([value for key, value in self.fields if key == name])
 
+    def find(self, name: bytes) -> bytes | None:
+        """`get` for a name that has a Mark: codecs write these in lower case, so the fields need not be read."""
+        block, start = self.block, b"\r\n%b: " % name
+        at = block.find(start)
+        if at < 0:
+            return None
+        if block.find(start, at + 2) >= 0:
+            return self.get(name)
+        end = block.find(b"\r\n", at + 2)
+        return block[at + len(start) : end if end >= 0 else None]
+
     def add(self, name: bytes, value: bytes) -> None:
         self.add_block(b"\r\n%b: %b" % (name, value))
 
@@ -63,16 +83,21 @@ class Head:
         self.block += block
         self._fields = self._lower = None
 
+    def set_block(self, block: bytes) -> None:
+        """Replace all fields."""
+        self.block = block
+        self._fields = self._lower = None
+
     def set(self, name: bytes, value: bytes) -> None:
         self.remove((name,))
         self.add(name, value)
 
     def remove(self, names: Collection[bytes]) -> None:
-        self.block = make_block([field for field in self.fields if field[0] not in names])
-        self._fields = self._lower = None
+        self.set_block(make_block([field for field in self.fields if field[0] not in names]))
 
     def remove_named(self, tokens: list[bytes]) -> None:
         """Remove the fields that Connection names (RFC 9110 §7.6.1)."""
+        self.named = tokens
         names = set(tokens) - _NOT_NAMES
         if names:
             self.remove(names)
@@ -88,12 +113,33 @@ class RequestHead(Head):
         self.block = make_block(fields) if fields else b""
         self.marks = self.length = 0
         self.trailers = NO_FIELDS
+        self.named = NO_NAMES
         self._fields = self._lower = None
         self.method = self.path = self.authority = self.request_id = self.upgrade = b""
         self.query: bytes | None = None
         self.host = ""
         self.minor = 1
         self.keep_alive = True
+
+    def copy(self) -> "RequestHead":
+        """The same head, for changes of its own. Not for one with trailers, which belong to one message."""
+        head = RequestHead.__new__(RequestHead)
+        head.block = self.block
+        head.marks = self.marks
+        head.length = self.length
+        head.trailers = NO_FIELDS
+        head.named = self.named
+        head._fields = head._lower = None
+        head.method = self.method
+        head.path = self.path
+        head.query = self.query
+        head.authority = self.authority
+        head.host = self.host
+        head.request_id = self.request_id
+        head.upgrade = self.upgrade
+        head.minor = self.minor
+        head.keep_alive = self.keep_alive
+        return head
 
     @property
     def target(self) -> bytes:
@@ -112,9 +158,26 @@ class ResponseHead(Head):
         self.block = make_block(fields) if fields else b""
         self.marks = self.length = 0
         self.trailers = NO_FIELDS
+        self.named = NO_NAMES
         self._fields = self._lower = None
         self.status = status
         self.bodyless = False
         self.keep_alive = True
         self.keep_alive_s: float | None = None
         self.upgrade = b""
+
+    def copy(self) -> "ResponseHead":
+        """The same head, for changes of its own. Not for one with trailers, which belong to one message."""
+        head = ResponseHead.__new__(ResponseHead)
+        head.block = self.block
+        head.marks = self.marks
+        head.length = self.length
+        head.trailers = NO_FIELDS
+        head.named = self.named
+        head._fields = head._lower = None
+        head.status = self.status
+        head.bodyless = self.bodyless
+        head.keep_alive = self.keep_alive
+        head.keep_alive_s = self.keep_alive_s
+        head.upgrade = self.upgrade
+        return head

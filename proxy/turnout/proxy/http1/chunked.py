@@ -16,9 +16,6 @@ from turnout.proxy.http.head import Fields
 MAX_LINE_BYTES = 4_096
 MAX_TRAILER_BYTES = 16_384
 
-NOTHING_NAMED: list[bytes] = []
-"""What Connection names in a head without one; never changed."""
-
 _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?\Z")
 
 

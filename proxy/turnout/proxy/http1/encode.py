@@ -2,7 +2,7 @@
 
 from http import HTTPStatus
 
-from turnout.proxy.http.head import CHUNKED, UNTIL_CLOSE, Fields, RequestHead, ResponseHead
+from turnout.proxy.http.head import CHUNKED, UNTIL_CLOSE, Data, Fields, RequestHead, ResponseHead
 from turnout.proxy.http.names import Mark
 
 _LENGTH = int(Mark.CONTENT_LENGTH)
@@ -11,10 +11,10 @@ STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}".encode(
 LAST_CHUNK = b"0\r\n\r\n"
 
 
-def encode_request(head: RequestHead, data: bytes, end: bool) -> bytes:
+def encode_request(head: RequestHead, data: Data, end: bool) -> bytes:
     """The head for an upstream, with the body that is already there (`end`: all of it)."""
     target = head.path if head.query is None else head.target
-    parts = [head.method, b" ", target, b" HTTP/1.1\r\nhost: ", head.authority, head.block]
+    parts: list[Data] = [head.method, b" ", target, b" HTTP/1.1\r\nhost: ", head.authority, head.block]
     if head.upgrade:
         parts.append(b"\r\nconnection: upgrade\r\nupgrade: %b" % head.upgrade)
     if head.length == CHUNKED:
@@ -26,12 +26,12 @@ def encode_request(head: RequestHead, data: bytes, end: bool) -> bytes:
     return b"".join(parts)
 
 
-def encode_response(head: ResponseHead, data: bytes, end: bool, connection: bytes) -> bytes:
+def encode_response(head: ResponseHead, data: Data, end: bool, connection: bytes) -> bytes:
     """The head for a downstream, with the body that is already there; `connection` is that field's value or empty.
 
     `head.length` is CHUNKED only towards HTTP/1.1; UNTIL_CLOSE has no framing field.
     """
-    parts = [STATUS_LINES.get(head.status) or b"HTTP/1.1 %d " % head.status, head.block]
+    parts: list[Data] = [STATUS_LINES.get(head.status) or b"HTTP/1.1 %d " % head.status, head.block]
     if connection:
         parts.append(b"\r\nconnection: %b" % connection)
     if head.upgrade:
@@ -46,9 +46,9 @@ def encode_response(head: ResponseHead, data: bytes, end: bool, connection: byte
     return b"".join(parts)
 
 
-def encode_chunk(data: bytes, end: bool, trailers: Fields) -> bytes:
+def encode_chunk(data: Data, end: bool, trailers: Fields) -> bytes:
     """`data` as one chunk (none if it is empty), and the last chunk with the trailers if this is the end."""
-    chunk = b"%x\r\n%b\r\n" % (len(data), data) if data else b""
+    chunk = b"".join((b"%x\r\n" % len(data), data, b"\r\n")) if data else b""
     if not end:
         return chunk
     if not trailers:

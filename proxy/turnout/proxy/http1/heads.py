@@ -1,44 +1,79 @@
-"""One whole head: llhttp judges it, then the marked fields are taken out and the plain ones stay a block of bytes.
+"""What the heads of requests and of responses have in common when they are read.
 
-llhttp gets no callbacks: a call from C into Python for each field costs more than all the rest. Every head gets a
-parser of its own, so no state is carried from message to message.
+llhttp judges a whole head, then the marked fields are taken out and the plain ones stay a block of bytes. llhttp gets
+no callbacks: a call from C into Python for each field costs more than all the rest. Every head gets a parser of its
+own, so no state is carried from message to message.
+
+What a head says depends on its bytes alone, and clients and models repeat themselves: heads that came twice are
+remembered, and read no more.
 """
 
 from collections.abc import Callable
+from typing import Generic, Protocol, Self, TypeVar
 
 import httptools
 
 from turnout.proxy.http.fields import MalformedError
 from turnout.proxy.http.names import Names
 
+MAX_KNOWN = 512
+MAX_KNOWN_BYTES = 2_048
+MAX_SEEN = 4_096
+
+COPIED_BYTES = 16_384
+"""Below this a piece of a body is copied, joined and written with its head; above, the copies cost more than a call."""
+
 MakeParser = Callable[[object], httptools.HttpRequestParser | httptools.HttpResponseParser]
 
 
-class HeadReader:
-    """Reads the heads of one connection. After `read` there are the `line`, the `block` and the `marked` fields."""
+def split_head(head: bytes, make_parser: MakeParser, names: Names) -> tuple[bytes, list[bytes], bytes]:
+    """Judge a head, its empty line included, and take it apart. Raises MalformedError.
 
-    __slots__ = ("_make_parser", "_split", "block", "line", "marked")
+    Given are its first line; what `Names.split` gives, in which a marked field's name and value stand at 1 and 2, 4
+    and 5 …; and the plain fields as a block.
+    """
+    try:
+        make_parser(None).feed_data(head)
+    except httptools.HttpParserUpgrade:
+        pass
+    except httptools.HttpParserError as error:
+        raise MalformedError(str(error)) from error
+    line_end = head.find(b"\r\n")
+    parts = names.split(head[line_end:-4])
+    return head[:line_end], parts, b"".join(parts[::3])
 
-    def __init__(self, make_parser: MakeParser, names: Names) -> None:
-        self._make_parser = make_parser
-        self._split = names.split
-        self.line = self.block = b""
-        self.marked: list[bytes] = []
 
-    def read(self, data: bytes, end: int) -> None:
-        """Read the head that ends at `end`. Raises MalformedError.
+class Copyable(Protocol):
+    """A head, of which each message wants its own."""
 
-        `line` is the first line, `block` has the plain fields, and `marked` is what `Names.split` gives, in which a
-        marked field's name and value stand at 1 and 2, 4 and 5 …
-        """
-        head = data if end == len(data) else data[:end]
-        try:
-            self._make_parser(None).feed_data(head)
-        except httptools.HttpParserUpgrade:
-            pass
-        except httptools.HttpParserError as error:
-            raise MalformedError(str(error)) from error
-        line_end = head.find(b"\r\n")
-        self.line = head[:line_end]
-        self.marked = parts = self._split(head[line_end:-4])
-        self.block = b"".join(parts[::3])
+    def copy(self) -> Self: ...
+
+
+H = TypeVar("H", bound=Copyable)
+
+
+class KnownHeads(Generic[H]):
+    """Heads by their bytes, for all connections of a worker; bounded, and emptied when full.
+
+    A head is learned when it comes for the second time, so those that come once (each with a trace id of its own)
+    cost little and push nothing out.
+    """
+
+    __slots__ = ("_seen", "heads")
+
+    def __init__(self) -> None:
+        self.heads: dict[bytes, H] = {}
+        """To be looked up, and copied."""
+        self._seen: set[int] = set()
+
+    def learn(self, raw: bytes, head: H) -> None:
+        """`raw` was read as `head`, which nobody has changed yet."""
+        key = hash(raw)
+        if key not in self._seen:
+            if len(self._seen) >= MAX_SEEN:
+                self._seen.clear()
+            self._seen.add(key)
+        elif len(raw) <= MAX_KNOWN_BYTES:
+            if len(self.heads) >= MAX_KNOWN:
+                self.heads.clear()
+            self.heads[raw] = head.copy()

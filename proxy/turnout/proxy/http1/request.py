@@ -1,9 +1,9 @@
 """Requests from the bytes of one downstream connection, sans I/O (RFC 9112).
 
-A whole head goes to llhttp, through a parser of its own; the framing of the body is ours, so that we know where a
-message ends to the byte: what is behind it is the next request, and it stays here until `next()`. States:
+A whole head goes to `RequestHeads`; the framing of the body is done here, so that we know where a message ends to
+the byte: what is behind it is the next request, and it stays here until `next()`. States:
 
-    HEAD  bytes are gathered up to the empty line; a head in pieces is also shown to a second parser as it comes,
+    HEAD  bytes are gathered up to the empty line; a head in pieces is also shown to a parser as it comes,
           so that what can't become a request is refused at once
     BODY  Content-Length bytes are told on as they come
     CHUNKED
@@ -17,28 +17,23 @@ from typing import Protocol
 
 import httptools
 
-from turnout.proxy.errors import HEAD_TOO_LARGE, MALFORMED, METHOD_UNSUPPORTED, VERSION_UNSUPPORTED, Failure
-from turnout.proxy.http.fields import MalformedError, check_coding, parse_length, parse_tokens
-from turnout.proxy.http.head import CHUNKED, RequestHead
-from turnout.proxy.http.names import Mark, Names
-from turnout.proxy.http.target import Authorities, Targets, split_target
-from turnout.proxy.http1.chunked import NOTHING_NAMED, ChunkedDecoder
-from turnout.proxy.http1.heads import HeadReader
+from turnout.proxy.errors import HEAD_TOO_LARGE, MALFORMED, Failure
+from turnout.proxy.http.fields import MalformedError
+from turnout.proxy.http.head import CHUNKED, Data, RequestHead
+from turnout.proxy.http1.chunked import ChunkedDecoder
+from turnout.proxy.http1.heads import COPIED_BYTES
+from turnout.proxy.http1.request_head import RefusedError, RequestHeads
 
 MAX_EMPTY_LINES = 4
 """Empty lines that are read over before a request line (RFC 9112 §2.2)."""
 
-_HOST, _LENGTH, _CODING = int(Mark.HOST), int(Mark.CONTENT_LENGTH), int(Mark.TRANSFER_ENCODING)
-_CONNECTION, _UPGRADE = int(Mark.CONNECTION), int(Mark.UPGRADE)
-_ONCE = _HOST | _LENGTH | _CODING
 _CR = 13
-_DROPPED = int(Mark.HOP_BY_HOP | Mark.TE)
 
 
 class RequestHandler(Protocol):
     """Who is told what a connection asks. `end` comes exactly once a request, unless it fails."""
 
-    def on_request(self, head: RequestHead, data: bytes, end: bool) -> None: ...
+    def on_request(self, head: RequestHead, data: Data, end: bool) -> None: ...
 
     def on_request_body(self, data: bytes, end: bool) -> None: ...
 
@@ -65,25 +60,14 @@ class RequestDecoder:
     """Tells `handler` the requests in what `feed` gets, one at a time."""
 
     __slots__ = (
-        "_authorities", "_chunked", "_empty_lines", "_handler", "_hosts", "_left", "_max_head_bytes", "_named",
-        "_names", "_reader", "_running", "_scout", "_targets", "kept", "state",
+        "_chunked", "_empty_lines", "_handler", "_heads", "_known", "_left", "_max_head_bytes", "_running", "_scout",
+        "kept", "state",
     )  # fmt: skip
 
-    def __init__(
-        self,
-        handler: RequestHandler,
-        names: Names,
-        authorities: Authorities,
-        max_head_bytes: int,
-        targets: Targets | None = None,
-    ) -> None:
+    def __init__(self, handler: RequestHandler, heads: RequestHeads, max_head_bytes: int) -> None:
         self._handler = handler
-        self._targets = targets or Targets()
-        self._names = names
-        self._named = NOTHING_NAMED
-        self._reader = HeadReader(httptools.HttpRequestParser, names)
-        self._authorities = authorities
-        self._hosts = authorities.hosts
+        self._heads = heads
+        self._known = heads.known
         self._max_head_bytes = max_head_bytes
         self.kept = bytearray()
         """Bytes that wait: of a head that is not complete, or of requests to come."""
@@ -119,6 +103,8 @@ class RequestDecoder:
                     break
         except MalformedError as error:
             self._fail(MALFORMED, str(error))
+        except RefusedError as error:
+            self._fail(error.failure, "")
         finally:
             self._running = False
 
@@ -126,6 +112,7 @@ class RequestDecoder:
         """The answer to the last request is out: read on."""
         if self.state == _DONE:
             self.state = _HEAD
+            self._empty_lines = 0
             if self.kept:
                 self._run_kept()
 
@@ -162,19 +149,16 @@ class RequestDecoder:
         end = data.find(b"\r\n\r\n") + 4
         if end == 3 or self._scout is not None:
             return self._feed_partial_head(data)
+        raw = data if end == len(data) else data[:end]
+        known = self._known.get(raw)
+        if known is not None:
+            return self._begin_body(known.copy(), data, end)
         if data[0] <= _CR:
             return self._skip_empty_line(data)
         if end > self._max_head_bytes:
             self._fail(HEAD_TOO_LARGE, "the head is too large")
             return b""
-        reader = self._reader
-        reader.read(data, end)
-        head = RequestHead()
-        head.block = reader.block
-        self._empty_lines = 0
-        if self._check_head(head, reader.line):
-            return self._begin_body(head, data, end)
-        return b""
+        return self._begin_body(self._heads.read(raw), data, end)
 
     def _skip_empty_line(self, data: bytes) -> bytes:
         self._empty_lines += 1
@@ -207,103 +191,6 @@ class RequestDecoder:
         except httptools.HttpParserError as error:
             raise MalformedError(str(error)) from error
 
-    def _check_head(self, head: RequestHead, request_line: bytes) -> bool:
-        """See to what llhttp leaves to us: version, target, Host, framing, and what Connection means."""
-        parts = request_line.split(b" ")
-        if len(parts) != 3:
-            raise MalformedError("not a request line")
-        method, target, version = parts
-        head.method = method
-        if version != b"HTTP/1.1" and not self._check_version(head, version):
-            return False
-        if method == b"CONNECT":
-            self._refuse_connect(target)
-            return False
-        connection, upgrade = self._apply_marked(head)
-        path = self._targets.plain.get(target)
-        if path is not None:
-            head.path = path
-        else:
-            self._split_target(head, target)
-        if not head.marks & _HOST and head.minor:
-            raise MalformedError("HTTP/1.1 without Host")
-        if head.marks & _CODING:
-            self._check_coding(head)
-        self._named = self._apply_connection(head, connection, upgrade) if connection else NOTHING_NAMED
-        head.host = self._hosts.get(head.authority) or self._look_up_host(head)
-        return True
-
-    def _apply_marked(self, head: RequestHead) -> tuple[bytes, bytes]:
-        """Take over what the marked fields say; the values of Connection and Upgrade are returned."""
-        connection = upgrade = b""
-        marks = 0
-        fields = self._reader.marked
-        for at in range(1, len(fields), 3):
-            name, value = fields[at], fields[at + 1].rstrip()
-            mark = self._names.mark(name)
-            if mark & marks & _ONCE:
-                raise MalformedError(f"{name.decode()} is there twice")
-            marks |= mark
-            if mark == _HOST:
-                head.authority = value
-            elif mark == _LENGTH:
-                head.length = parse_length(value)
-            elif mark == _CONNECTION:
-                connection = connection + b"," + value if connection else value
-            elif mark == _UPGRADE:
-                upgrade = upgrade + b"," + value if upgrade else value
-            elif mark == _CODING:
-                check_coding(value)
-            elif not mark & _DROPPED:
-                head.add(name.lower(), value)
-        head.marks = marks
-        return connection, upgrade
-
-    def _check_version(self, head: RequestHead, version: bytes) -> bool:
-        if version != b"HTTP/1.0":
-            self._fail(VERSION_UNSUPPORTED, "only HTTP/1.0 and HTTP/1.1 are spoken here")
-            return False
-        head.minor = 0
-        head.keep_alive = False
-        return True
-
-    def _split_target(self, head: RequestHead, target: bytes) -> None:
-        head.path, head.query, authority = split_target(target, head.method)
-        if authority is None:
-            self._targets.learn(target, head.path, head.query)
-        elif not head.marks & _HOST:
-            if not head.minor:
-                head.authority = authority
-                head.marks |= _HOST
-        elif authority.lower() != head.authority.lower():
-            raise MalformedError("Host differs from the target's authority")
-
-    def _check_coding(self, head: RequestHead) -> None:
-        if head.marks & _LENGTH:
-            raise MalformedError("both Transfer-Encoding and Content-Length")
-        if not head.minor:
-            raise MalformedError("Transfer-Encoding in HTTP/1.0")
-        head.length = CHUNKED
-
-    def _look_up_host(self, head: RequestHead) -> str:
-        return self._authorities.look_up(head.authority) if head.marks & _HOST else ""
-
-    def _apply_connection(self, head: RequestHead, connection: bytes, upgrade: bytes) -> list[bytes]:
-        named = parse_tokens(connection)
-        if b"close" in named:
-            head.keep_alive = False
-        elif b"keep-alive" in named:
-            head.keep_alive = True
-        if b"upgrade" in named and head.minor and not head.length:
-            head.upgrade = _choose_upgrade(upgrade)
-        head.remove_named(named)
-        return named
-
-    def _refuse_connect(self, target: bytes) -> None:
-        if b":" not in target or b"/" in target:
-            raise MalformedError("the target of CONNECT is not in authority-form")
-        self._fail(METHOD_UNSUPPORTED, "CONNECT is not supported")
-
     # Bodies
 
     def _begin_body(self, head: RequestHead, data: bytes, end: int) -> bytes:
@@ -314,14 +201,15 @@ class RequestDecoder:
             return data[end:]
         if length == CHUNKED:
             return self._begin_chunks(head, data[end:])
-        body = data[end : end + length]
+        source: Data = data if len(data) < COPIED_BYTES else memoryview(data)
+        body = source[end : end + length]
         self._left = left = length - len(body)
         self.state = _BODY if left else _DONE
         self._handler.on_request(head, body, not left)
         return data[end + length :]
 
     def _begin_chunks(self, head: RequestHead, data: bytes) -> bytes:
-        self._chunked = chunked = ChunkedDecoder(self._named)
+        self._chunked = chunked = ChunkedDecoder(head.named)
         head.trailers = chunked.trailers
         body = chunked.feed(data)
         self.state = _DONE if chunked.ended else _IN_CHUNKS
@@ -353,8 +241,3 @@ class RequestDecoder:
     def _fail(self, failure: Failure, reason: str) -> None:
         self.stop()
         self._handler.on_request_malformed(failure, reason)
-
-
-def _choose_upgrade(value: bytes) -> bytes:
-    """WebSocket is the one protocol that is let through; others are ignored, as a server may (RFC 9110 §7.8)."""
-    return b"websocket" if b"websocket" in parse_tokens(value) else b""

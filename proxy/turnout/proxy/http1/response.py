@@ -9,20 +9,14 @@ import re
 from enum import IntEnum
 from typing import Protocol
 
-import httptools
-
-from turnout.proxy.http.fields import MalformedError, check_coding, parse_keep_alive_s, parse_length, parse_tokens
-from turnout.proxy.http.head import CHUNKED, UNTIL_CLOSE, ResponseHead
-from turnout.proxy.http.names import Mark, Names
-from turnout.proxy.http1.chunked import NOTHING_NAMED, ChunkedDecoder
-from turnout.proxy.http1.heads import HeadReader
+from turnout.proxy.http.fields import MalformedError
+from turnout.proxy.http.head import CHUNKED, Data, ResponseHead
+from turnout.proxy.http1.chunked import ChunkedDecoder
+from turnout.proxy.http1.heads import COPIED_BYTES
+from turnout.proxy.http1.response_head import ResponseHeads
 
 MAX_INTERIM = 64
 """Interim responses to one request; more of them is an attack, not progress."""
-
-_LENGTH, _CODING = int(Mark.CONTENT_LENGTH), int(Mark.TRANSFER_ENCODING)
-_CONNECTION, _UPGRADE, _KEEP_ALIVE = int(Mark.CONNECTION), int(Mark.UPGRADE), int(Mark.KEEP_ALIVE)
-_ONCE = _LENGTH | _CODING
 
 
 class ResponseHandler(Protocol):
@@ -30,7 +24,7 @@ class ResponseHandler(Protocol):
 
     def on_interim(self, head: ResponseHead) -> None: ...
 
-    def on_response(self, head: ResponseHead, data: bytes, end: bool) -> None: ...
+    def on_response(self, head: ResponseHead, data: Data, end: bool) -> None: ...
 
     def on_response_body(self, data: bytes, end: bool) -> None: ...
 
@@ -57,16 +51,14 @@ _BARE_LF = re.compile(rb"(?<!\r)\n")
 class ResponseDecoder:
     """Tells `handler` the answer in what `feed` gets."""
 
-    __slots__ = (
-        "_chunked", "_handler", "_interim", "_kept", "_left", "_max_head_bytes", "_method", "_named", "_names",
-        "_reader", "state",
+    __slots__ = ("_chunked", "_handler", "_heads", "_interim", "_kept", "_known", "_left", "_max_head_bytes", "_method",
+        "state",
     )  # fmt: skip
 
-    def __init__(self, handler: ResponseHandler, names: Names, max_head_bytes: int) -> None:
+    def __init__(self, handler: ResponseHandler, heads: ResponseHeads, max_head_bytes: int) -> None:
         self._handler = handler
-        self._names = names
-        self._named = NOTHING_NAMED
-        self._reader = HeadReader(httptools.HttpResponseParser, names)
+        self._heads = heads
+        self._known = heads.known
         self._max_head_bytes = max_head_bytes
         self._method = b""
         self._kept = bytearray()
@@ -118,9 +110,14 @@ class ResponseDecoder:
         if end < 0:
             return self._feed_partial_head(data)
         end += 4
-        if end > self._max_head_bytes:
+        raw = data if end == len(data) else data[:end]
+        known = self._known.get(raw)
+        if known is not None:
+            head = known.copy()
+        elif end > self._max_head_bytes:
             raise MalformedError("the head is too large")
-        head = self._parse_head(data, end)
+        else:
+            head = self._heads.read(raw)
         if head.status < 200:
             return self._on_interim(head, data, end)
         return self._begin_body(head, data, end)
@@ -142,76 +139,6 @@ class ResponseDecoder:
             raise MalformedError("a line of the head does not end with CRLF")
         return b""
 
-    def _parse_head(self, data: bytes, end: int) -> ResponseHead:
-        reader = self._reader
-        reader.read(data, end)
-        version, status = reader.line[:9], reader.line[9:12]
-        if version not in (b"HTTP/1.1 ", b"HTTP/1.0 ") or not status.isdigit():
-            raise MalformedError("not a status line of HTTP/1.0 or HTTP/1.1")
-        head = ResponseHead((), int(status))
-        head.block = reader.block
-        if version == b"HTTP/1.0 ":
-            head.keep_alive = False
-        connection = upgrade = b""
-        fields = reader.marked
-        for at in range(1, len(fields), 3):
-            name, value = fields[at], fields[at + 1].rstrip()
-            mark = self._names.mark(name)
-            if mark & head.marks & _ONCE:
-                raise MalformedError(f"{name.decode()} is there twice")
-            head.marks |= mark
-            if mark == _LENGTH:
-                head.length = parse_length(value)
-            elif mark == _CONNECTION:
-                connection = connection + b"," + value if connection else value
-            elif mark == _UPGRADE:
-                upgrade = value
-            elif mark == _CODING:
-                check_coding(value)
-            elif mark == _KEEP_ALIVE:
-                head.keep_alive_s = parse_keep_alive_s(value)
-        if connection and (connection != b"keep-alive" or not head.keep_alive):
-            self._named = self._apply_connection(head, connection, upgrade)
-        else:
-            self._named = NOTHING_NAMED
-        self._check_framing(head, data)
-        return head
-
-    def _apply_connection(self, head: ResponseHead, connection: bytes, upgrade: bytes) -> list[bytes]:
-        named = parse_tokens(connection)
-        if b"close" in named:
-            head.keep_alive = False
-        elif b"keep-alive" in named:
-            head.keep_alive = True
-        if b"upgrade" in named and head.status == 101:
-            head.upgrade = upgrade.lower()
-        head.remove_named(named)
-        return named
-
-    def _check_framing(self, head: ResponseHead, data: bytes) -> None:
-        """RFC 9112 §6.3: what a response's body is."""
-        marks, status = head.marks, head.status
-        if marks & _CODING:
-            if marks & _LENGTH:
-                raise MalformedError("both Transfer-Encoding and Content-Length")
-            if data.startswith(b"HTTP/1.0"):
-                raise MalformedError("Transfer-Encoding in HTTP/1.0")
-            head.length = CHUNKED
-        elif not marks & _LENGTH:
-            head.length = UNTIL_CLOSE
-        if 200 <= status <= 599:
-            if status == 204:
-                self._check_bodyless(head)
-        elif 100 <= status < 200:
-            self._check_bodyless(head)
-        else:
-            raise MalformedError("a status that is none")
-
-    def _check_bodyless(self, head: ResponseHead) -> None:
-        if head.marks & _CODING or head.length > 0:
-            raise MalformedError(f"a {head.status} with a body")
-        head.length = 0
-
     def _on_interim(self, head: ResponseHead, data: bytes, end: int) -> bytes:
         self._interim += 1
         if self._interim > MAX_INTERIM:
@@ -231,7 +158,8 @@ class ResponseDecoder:
             self._handler.on_response(head, b"", True)
             return data[end:]
         if length > 0:
-            body = data[end : end + length]
+            source: Data = data if len(data) < COPIED_BYTES else memoryview(data)
+            body = source[end : end + length]
             self._left = length - len(body)
             self.state = _BODY if self._left else _DONE if len(data) == end + length else _OVERRUN
             self._handler.on_response(head, body, not self._left)
@@ -244,7 +172,7 @@ class ResponseDecoder:
         return b""
 
     def _begin_chunks(self, head: ResponseHead, data: bytes) -> bytes:
-        self._chunked = chunked = ChunkedDecoder(self._named)
+        self._chunked = chunked = ChunkedDecoder(head.named)
         head.trailers = chunked.trailers
         body = chunked.feed(data)
         if chunked.ended:

@@ -5,8 +5,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from turnout.proxy.exchange import Scope, Services
-from turnout.proxy.http.names import REQUEST_MARKS, Names
-from turnout.proxy.http.target import Authorities, Targets
+from turnout.proxy.http1.request_head import RequestHeads
 from turnout.proxy.net.options import Options
 from turnout.proxy.net.timers import Timers
 from turnout.proxy.net.trust import Trust
@@ -22,8 +21,8 @@ class WorkerContext:
     """One per worker. `connections` are the open downstream ones; `on_idle` is called when the last is gone."""
 
     __slots__ = (
-        "authorities", "clock", "connections", "draining", "loop", "on_idle", "options", "request_names",
-        "services", "targets", "timers", "trust",
+        "clock", "connections", "draining", "loop", "on_idle", "options", "request_heads", "services", "timers",
+        "trust",
     )  # fmt: skip
 
     def __init__(
@@ -36,9 +35,7 @@ class WorkerContext:
         self.services = services
         self.options = options
         self.trust = Trust(options.trusted)
-        self.request_names = Names(REQUEST_MARKS, steering=True)
-        self.authorities = Authorities()
-        self.targets = Targets()
+        self.request_heads = RequestHeads()
         self.connections: set[Closable] = set()
         self.draining = False
         self.on_idle: Callable[[], None] = lambda: None

@@ -15,8 +15,9 @@ from typing import cast
 from turnout.proxy.errors import HEAD_TIMEOUT, Failure
 from turnout.proxy.exchange import Exchange
 from turnout.proxy.filters.peer import Peer
-from turnout.proxy.http.head import CHUNKED, UNTIL_CLOSE, Fields, RequestHead, ResponseHead
+from turnout.proxy.http.head import CHUNKED, UNTIL_CLOSE, Data, Fields, RequestHead, ResponseHead
 from turnout.proxy.http1.encode import encode_chunk, encode_response
+from turnout.proxy.http1.heads import COPIED_BYTES
 from turnout.proxy.http1.request import RequestDecoder
 from turnout.proxy.net.context import ListenerContext
 from turnout.proxy.net.timers import NEVER
@@ -42,9 +43,7 @@ class DownstreamConnection(asyncio.Protocol):
     def __init__(self, listener: ListenerContext) -> None:
         self._listener = listener
         self._worker = worker = listener.worker
-        self._decoder = RequestDecoder(
-            self, worker.request_names, worker.authorities, worker.options.max_head_bytes, worker.targets
-        )
+        self._decoder = RequestDecoder(self, worker.request_heads, worker.options.max_head_bytes)
         self._exchange: Exchange | None = None
         self._transport = cast(asyncio.Transport, None)
         self.peer = cast(Peer, None)
@@ -104,6 +103,7 @@ class DownstreamConnection(asyncio.Protocol):
         if self._exchange is not None:
             self._exchange.on_downstream_blocked(False)
         elif not self._closing_at:
+            self._last_active = self._worker.clock()
             self._read_on()
 
     def on_timer(self, now: float) -> float:
@@ -126,11 +126,11 @@ class DownstreamConnection(asyncio.Protocol):
 
     # From the decoder
 
-    def on_request(self, head: RequestHead, data: bytes, end: bool) -> None:
+    def on_request(self, head: RequestHead, data: Data, end: bool) -> None:
         self._head_since = 0.0
         listener = self._listener
         worker = self._worker
-        self._exchange = exchange = Exchange(listener.scope, worker.services, self, head, worker.clock())
+        self._exchange = exchange = Exchange(listener.scope, worker.services, self, head, self._last_active)
         exchange.start(data, end)
 
     def on_request_body(self, data: bytes, end: bool) -> None:
@@ -150,7 +150,7 @@ class DownstreamConnection(asyncio.Protocol):
 
     # From the exchange
 
-    def send_response(self, head: ResponseHead, data: bytes, end: bool, close: bool) -> None:
+    def send_response(self, head: ResponseHead, data: Data, end: bool, close: bool) -> None:
         """Write the answer's head, framed for what the client speaks, with the body that is there."""
         exchange = self._exchange
         assert exchange is not None
@@ -161,7 +161,10 @@ class DownstreamConnection(asyncio.Protocol):
         self._close_after = close
         self._trailers = head.trailers
         connection = b"close" if close else b"" if request.minor else b"keep-alive"
-        self._transport.write(encode_response(head, data, end, connection))
+        if len(data) < COPIED_BYTES or self._chunked:
+            self._transport.write(encode_response(head, data, end, connection))
+        else:
+            self._transport.writelines((encode_response(head, b"", end, connection), data))
 
     def _frame_open_ended(self, head: ResponseHead, request: RequestHead) -> bool:
         """An answer whose length is not known: in chunks, or to HTTP/1.0 until the close; whether that is so."""
@@ -176,7 +179,7 @@ class DownstreamConnection(asyncio.Protocol):
     def send_interim(self, head: ResponseHead) -> None:
         self._transport.write(encode_response(head, b"", True, b""))
 
-    def send_body(self, data: bytes, end: bool) -> None:
+    def send_body(self, data: Data, end: bool) -> None:
         if self._chunked:
             self._transport.write(encode_chunk(data, end, self._trailers))
         elif data:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from turnout.proxy.cluster.cluster import Cluster
 from turnout.proxy.cluster.endpoint import Endpoint, Lease
 from turnout.proxy.exchange import Exchange
-from turnout.proxy.http.names import RESPONSE_MARKS, Names
+from turnout.proxy.http1.response_head import ResponseHeads
 from turnout.proxy.net.timers import Timers
 from turnout.proxy.net.upstream import UpstreamConnection
 from turnout.proxy.telemetry.counters import Counters
@@ -29,7 +29,7 @@ class Pool:
         self._timers = timers
         self._counters = counters
         self._max_head_bytes = max_head_bytes
-        self._names = Names(RESPONSE_MARKS)
+        self._heads = ResponseHeads()
         self._idle: dict[Endpoint, list[UpstreamConnection]] = {}
         self._connecting: set[asyncio.Task[None]] = set()
 
@@ -91,7 +91,7 @@ class Pool:
     async def _connect(self, exchange: Exchange, cluster: Cluster, endpoint: Endpoint) -> None:
         config = cluster.config
         connection = UpstreamConnection(
-            self, endpoint, self._names, self._max_head_bytes, config.pool_idle_timeout_s
+            self, endpoint, self._heads, self._max_head_bytes, config.pool_idle_timeout_s
         )  # fmt: skip
         try:
             async with asyncio.timeout(config.connect_timeout_s):

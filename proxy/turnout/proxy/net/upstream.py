@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, cast
 from turnout.proxy.cluster.endpoint import Endpoint
 from turnout.proxy.exchange import Exchange
 from turnout.proxy.http.fields import MalformedError
-from turnout.proxy.http.head import CHUNKED, RequestHead, ResponseHead
-from turnout.proxy.http.names import Names
+from turnout.proxy.http.head import CHUNKED, Data, RequestHead, ResponseHead
 from turnout.proxy.http1.encode import encode_chunk, encode_request
+from turnout.proxy.http1.heads import COPIED_BYTES
 from turnout.proxy.http1.response import ResponseDecoder, State
+from turnout.proxy.http1.response_head import ResponseHeads
 from turnout.proxy.net.timers import NEVER
 
 if TYPE_CHECKING:
@@ -33,10 +34,10 @@ class UpstreamConnection(asyncio.Protocol):
     )  # fmt: skip
 
     def __init__(
-        self, pool: "Pool", endpoint: Endpoint, names: Names, max_head_bytes: int, idle_timeout_s: float
+        self, pool: "Pool", endpoint: Endpoint, heads: ResponseHeads, max_head_bytes: int, idle_timeout_s: float
     ) -> None:
         self._pool = pool
-        self._decoder = ResponseDecoder(self, names, max_head_bytes)
+        self._decoder = ResponseDecoder(self, heads, max_head_bytes)
         self._exchange: Exchange | None = None
         self._transport = cast(asyncio.Transport, None)
         self._chunked = self._paused = False
@@ -114,7 +115,7 @@ class UpstreamConnection(asyncio.Protocol):
         if self._exchange is not None:
             self._exchange.on_interim(head)
 
-    def on_response(self, head: ResponseHead, data: bytes, end: bool) -> None:
+    def on_response(self, head: ResponseHead, data: Data, end: bool) -> None:
         self._reusable = head.keep_alive
         if head.keep_alive_s is not None:
             self.idle_timeout_s = min(self.idle_timeout_s, head.keep_alive_s * KEEP_ALIVE_SHARE)
@@ -131,15 +132,18 @@ class UpstreamConnection(asyncio.Protocol):
 
     # From the exchange
 
-    def send_request(self, exchange: Exchange, head: RequestHead, data: bytes, end: bool) -> None:
+    def send_request(self, exchange: Exchange, head: RequestHead, data: Data, end: bool) -> None:
         self._exchange = exchange
         if not end:
             self._spare = socket.socket(fileno=os.dup(self._transport.get_extra_info("socket").fileno()))
         self._chunked = head.length == CHUNKED
         self._decoder.expect(head.method)
-        self._transport.write(encode_request(head, data, end))
+        if len(data) < COPIED_BYTES or self._chunked:
+            self._transport.write(encode_request(head, data, end))
+        else:
+            self._transport.writelines((encode_request(head, b"", end), data))
 
-    def send_body(self, data: bytes, end: bool) -> None:
+    def send_body(self, data: Data, end: bool) -> None:
         if self._chunked:
             exchange = self._exchange
             self._transport.write(encode_chunk(data, end, exchange.head.trailers if exchange and end else []))
@@ -152,7 +156,8 @@ class UpstreamConnection(asyncio.Protocol):
     def give_back(self, now: float) -> None:
         """The answer is complete: back into the pool, if both sides want to."""
         self._exchange = None
-        self._drop_spare()
+        if self._spare is not None:
+            self._drop_spare()
         if self._paused:
             self.resume_reading()
         transport = self._transport

@@ -1,61 +1,114 @@
 """The line of a request in the access log, as JSON (one object a line) or as text.
 
-A line is one template filled with bytes; what a client or a rule may put into it is escaped as in JSON, so nothing
-that anybody sends ends a string or a line.
+A line is a template filled with bytes; what a client or a rule may put into it is escaped as in JSON, so nothing
+that anybody sends ends a string or a line. Two parts of a line, what was asked and who answered, come again and again:
+each has a template of its own, and is made once. The memories are bounded, and emptied when full.
 """
 
 import json
 import re
+from typing import NamedTuple
 
+from turnout.proxy.errors import Flag
+
+REQUEST_FIELDS = ("method", "host", "path", "protocol")
+OUTCOME_FIELDS = ("flag", "reason", "route", "predictor", "endpoint")
 FIELDS = (
-    "time", "method", "host", "path", "protocol", "status", "flag", "reason", "route", "predictor", "endpoint",
+    "time", *REQUEST_FIELDS, "status", *OUTCOME_FIELDS,
     "duration_ms", "upstream_ms", "proxy_ms", "first_byte_ms", "bytes_received", "bytes_sent", "peer",
     "request_id", "trace_id",
 )  # fmt: skip
-"""In the order in which a template takes them. Durations in milliseconds; bytes are those of bodies.
+"""In the order in which they stand in a line. Durations in milliseconds; bytes are those of bodies.
 
-`flag` is Envoy's response flag, `-` for none; `status` 0: the client left before there was one; `first_byte_ms` is
-null if the upstream never began to answer.
+`time` is when the request began; `flag` is Envoy's response flag, `-` for none; `status` 0: the client left before
+there was one; `first_byte_ms` is null (`-` in text) if the upstream never began to answer.
 """
 
-MAX_LEARNED = 65_536
+MAX_LEARNED = 1_024
+MAX_LEARNED_BYTES = 256
+MAX_LEARNED_US = 4_096
 
-_DURATIONS = ("duration_ms", "upstream_ms", "proxy_ms")
-_FORMATS = {"status": b"%d", "bytes_received": b"%d", "bytes_sent": b"%d", "first_byte_ms": b"%b"} | dict.fromkeys(
-    _DURATIONS, b"%d.%03d"
-)
-
-TEXT_TEMPLATE = (
-    b'%b "%b %b%b %b" %d %b "%b" "%b" "%b" %b %d.%03d %d.%03d %d.%03d %b %d %d %b "%b" "%b"\n'
-)  # fmt: skip
-"""The fields in the same order, what may be empty or hold a space in quotes."""
-
-is_unsafe = re.compile(rb"[^\x20\x21\x23-\x5b\x5d-\x7e]").search
+_VERSIONS = (b"HTTP/1.0", b"HTTP/1.1")
+_FLAGS = tuple(str(flag).encode() for flag in Flag)
+_is_unsafe = re.compile(rb"[^\x20\x21\x23-\x5b\x5d-\x7e]").search
 """Whether there is a byte that must be escaped in a JSON string, or is not ASCII."""
 
 
-def make_json_template() -> bytes:
-    """A template for `%` with a tuple in the order of FIELDS; a duration is two numbers, ms and thousandths of it."""
-    parts = [b'"%b":%b' % (name.encode(), _FORMATS.get(name, b'"%b"')) for name in FIELDS]
-    return b"{" + b",".join(parts) + b"}\n"
+class Format(NamedTuple):
+    """How a line is written. `line` takes 13 values: time, request, status, outcome, then the rest of FIELDS."""
+
+    line: bytes
+    request: bytes
+    outcome: bytes
+    missing: bytes
 
 
-class Escaper:
-    """Escapes as JSON does inside of a string; names of rules and endpoints, which recur, are learned."""
+JSON = Format(
+    b'{"time":"%b",%b,"status":%d,%b,"duration_ms":%b,"upstream_ms":%b,"proxy_ms":%b,"first_byte_ms":%b,'
+    b'"bytes_received":%d,"bytes_sent":%d,"peer":"%b","request_id":"%b","trace_id":"%b"}\n',
+    b'"method":"%b","host":"%b","path":"%b","protocol":"%b"',
+    b'"flag":"%b","reason":"%b","route":"%b","predictor":"%b","endpoint":"%b"',
+    b"null",
+)
+TEXT = Format(
+    b'%b %b %d %b %b %b %b %b %d %d %b "%b" "%b"\n',
+    b'"%b %b%b %b"',
+    b'%b "%b" "%b" "%b" "%b"',
+    b"-",
+)
+"""What may be empty or hold a space stands in quotes."""
 
-    __slots__ = ("learned",)
 
-    def __init__(self) -> None:
-        self.learned: dict[str, bytes] = {"": b""}
+class Milliseconds(dict[int, bytes]):
+    """Microseconds to milliseconds as text, `1234` to `1.234`."""
 
-    def escape(self, value: bytes) -> bytes:
-        """Bytes from the wire, taken as Latin-1."""
-        return value if is_unsafe(value) is None else json.dumps(value.decode("latin-1"))[1:-1].encode()
+    def __missing__(self, us: int) -> bytes:
+        text = b"%d.%03d" % divmod(us, 1000)
+        if us < MAX_LEARNED_US:
+            self[us] = text
+        return text
 
-    def escape_name(self, name: str) -> bytes:
-        escaped = self.learned.get(name)
-        if escaped is None:
-            if len(self.learned) >= MAX_LEARNED:
-                self.learned = {"": b""}
-            escaped = self.learned[name] = json.dumps(name)[1:-1].encode()
-        return escaped
+
+class Requests(dict[tuple[bytes, str, bytes, int], bytes]):
+    """What was asked: (method, host, target, minor version) to its part of a line."""
+
+    def __init__(self, template: bytes) -> None:
+        self._template = template
+
+    def __missing__(self, key: tuple[bytes, str, bytes, int]) -> bytes:
+        method, host, target, minor = key
+        text = self._template % (method, host.encode(), escape(target), _VERSIONS[minor])
+        if len(target) <= MAX_LEARNED_BYTES:
+            if len(self) >= MAX_LEARNED:
+                self.clear()
+            self[key] = text
+        return text
+
+
+class Outcomes(dict[tuple[str, str, bytes], bytes]):
+    """Who answered well: (route, predictor, endpoint) to its part of a line; failures are written each by itself."""
+
+    def __init__(self, template: bytes) -> None:
+        self._template = template
+
+    def __missing__(self, key: tuple[str, str, bytes]) -> bytes:
+        if len(self) >= MAX_LEARNED:
+            self.clear()
+        text = self[key] = self._write(b"-", "", *key)
+        return text
+
+    def failed(self, flag: Flag, reason: str, route: str, predictor: str, endpoint: bytes) -> bytes:
+        """The same part for a request that failed."""
+        return self._write(_FLAGS[flag], reason, route, predictor, endpoint)
+
+    def _write(self, flag: bytes, reason: str, route: str, predictor: str, endpoint: bytes) -> bytes:
+        return self._template % (flag, escape(reason.encode()), _escape_name(route), _escape_name(predictor), endpoint)
+
+
+def escape(value: bytes) -> bytes:
+    """Bytes from the wire, taken as Latin-1, as they stand inside of a JSON string."""
+    return value if _is_unsafe(value) is None else json.dumps(value.decode("latin-1"))[1:-1].encode()
+
+
+def _escape_name(name: str) -> bytes:
+    return json.dumps(name)[1:-1].encode()

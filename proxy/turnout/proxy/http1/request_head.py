@@ -1,0 +1,142 @@
+"""The head of a request: what llhttp leaves to us is checked here, and what the marked fields say is taken over.
+
+One reader serves all connections of a worker; it keeps what it has learned, and nothing of any connection.
+"""
+
+import httptools
+
+from turnout.proxy.errors import METHOD_UNSUPPORTED, VERSION_UNSUPPORTED, Failure
+from turnout.proxy.http.fields import MalformedError, check_coding, parse_length, parse_tokens
+from turnout.proxy.http.head import CHUNKED, RequestHead
+from turnout.proxy.http.names import REQUEST_MARKS, Mark, Names
+from turnout.proxy.http.target import Authorities, Targets, split_target
+from turnout.proxy.http1.heads import KnownHeads, split_head
+
+_HOST, _LENGTH, _CODING = int(Mark.HOST), int(Mark.CONTENT_LENGTH), int(Mark.TRANSFER_ENCODING)
+_CONNECTION, _UPGRADE = int(Mark.CONNECTION), int(Mark.UPGRADE)
+_ONCE = _HOST | _LENGTH | _CODING
+_DROPPED = int(Mark.HOP_BY_HOP | Mark.TE)
+
+
+class RefusedError(Exception):
+    """A request that is well-formed and that we do not serve; `failure` is its row in the error table."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+
+
+class RequestHeads:
+    """Reads heads. `known` may be asked first: what stands there need not be read."""
+
+    __slots__ = ("_authorities", "_known", "_names", "_targets", "known")
+
+    def __init__(self) -> None:
+        self._names = Names(REQUEST_MARKS, steering=True)
+        self._authorities = Authorities()
+        self._targets = Targets()
+        self._known: KnownHeads[RequestHead] = KnownHeads()
+        self.known = self._known.heads
+
+    def read(self, raw: bytes) -> RequestHead:
+        """The head in `raw`, which ends with its empty line. Raises MalformedError or RefusedError."""
+        line, parts, block = split_head(raw, httptools.HttpRequestParser, self._names)
+        words = line.split(b" ")
+        if len(words) != 3:
+            raise MalformedError("not a request line")
+        head = RequestHead()
+        head.block = block
+        head.method, target, version = words
+        if version != b"HTTP/1.1":
+            _check_version(head, version)
+        if head.method == b"CONNECT":
+            _refuse_connect(target)
+        connection, upgrade = self._apply_marked(head, parts)
+        path = self._targets.plain.get(target)
+        if path is not None:
+            head.path = path
+        else:
+            self._split_target(head, target)
+        if not head.marks & _HOST and head.minor:
+            raise MalformedError("HTTP/1.1 without Host")
+        if head.marks & _CODING:
+            _check_coding(head)
+        if connection:
+            _apply_connection(head, connection, upgrade)
+        if head.marks & _HOST:
+            head.host = self._authorities.hosts.get(head.authority) or self._authorities.look_up(head.authority)
+        self._known.learn(raw, head)
+        return head
+
+    def _apply_marked(self, head: RequestHead, parts: list[bytes]) -> tuple[bytes, bytes]:
+        """Take over what the marked fields say; the values of Connection and Upgrade are returned."""
+        connection = upgrade = b""
+        marks = 0
+        for at in range(1, len(parts), 3):
+            name, value = parts[at], parts[at + 1].rstrip()
+            mark = self._names.mark(name)
+            if mark & marks & _ONCE:
+                raise MalformedError(f"{name.decode()} is there twice")
+            marks |= mark
+            if mark == _HOST:
+                head.authority = value
+            elif mark == _LENGTH:
+                head.length = parse_length(value)
+            elif mark == _CONNECTION:
+                connection = connection + b"," + value if connection else value
+            elif mark == _UPGRADE:
+                upgrade = upgrade + b"," + value if upgrade else value
+            elif mark == _CODING:
+                check_coding(value)
+            elif not mark & _DROPPED:
+                head.add(name.lower(), value)
+        head.marks = marks
+        return connection, upgrade
+
+    def _split_target(self, head: RequestHead, target: bytes) -> None:
+        head.path, head.query, authority = split_target(target, head.method)
+        if authority is None:
+            self._targets.learn(target, head.path, head.query)
+        elif not head.marks & _HOST:
+            if not head.minor:
+                head.authority = authority
+                head.marks |= _HOST
+        elif authority.lower() != head.authority.lower():
+            raise MalformedError("Host differs from the target's authority")
+
+
+def _check_version(head: RequestHead, version: bytes) -> None:
+    if version != b"HTTP/1.0":
+        raise RefusedError(VERSION_UNSUPPORTED)
+    head.minor = 0
+    head.keep_alive = False
+
+
+def _refuse_connect(target: bytes) -> None:
+    if b":" not in target or b"/" in target:
+        raise MalformedError("the target of CONNECT is not in authority-form")
+    raise RefusedError(METHOD_UNSUPPORTED)
+
+
+def _check_coding(head: RequestHead) -> None:
+    if head.marks & _LENGTH:
+        raise MalformedError("both Transfer-Encoding and Content-Length")
+    if not head.minor:
+        raise MalformedError("Transfer-Encoding in HTTP/1.0")
+    head.length = CHUNKED
+
+
+def _apply_connection(head: RequestHead, connection: bytes, upgrade: bytes) -> None:
+    named = parse_tokens(connection)
+    if b"close" in named:
+        head.keep_alive = False
+    elif b"keep-alive" in named:
+        head.keep_alive = True
+    if b"upgrade" in named and head.minor and not head.length:
+        head.upgrade = _choose_upgrade(upgrade)
+    head.remove_named(named)
+
+
+def _choose_upgrade(value: bytes) -> bytes:
+    """WebSocket is the one protocol that is let through; others are ignored, as a server may (RFC 9110 §7.8)."""
+    return b"websocket" if b"websocket" in parse_tokens(value) else b""
