@@ -24,7 +24,6 @@ from turnout.proxy.filters.chain import REQUEST_FILTERS
 from turnout.proxy.filters.peer import Peer
 from turnout.proxy.filters.request_id import ensure_request_id
 from turnout.proxy.http.head import Data, RequestHead, ResponseHead
-from turnout.proxy.http.names import Mark
 from turnout.proxy.route.edits import Edits
 from turnout.proxy.route.entry import Entry
 from turnout.proxy.route.rewrite import apply_rewrite, make_location
@@ -32,10 +31,7 @@ from turnout.proxy.route.split import Share
 from turnout.proxy.route.table import Table
 from turnout.proxy.telemetry.counters import Counters
 from turnout.proxy.telemetry.layout import Word
-from turnout.proxy.telemetry.trace import read_trace_id
 from turnout.rules.snapshot import Redirect
-
-_TRACEPARENT = int(Mark.TRACEPARENT)
 
 
 class Scope:
@@ -169,14 +165,6 @@ class Exchange:
     def __repr__(self) -> str:
         state = "done" if self.done else "tunnel" if self.tunnel else "answering" if self.status else "waiting"
         return f"<Exchange {self.head.method.decode()} {self.head.path.decode('latin-1')} {state}>"
-
-    # What the access log wants to know
-
-    @property
-    def trace_id(self) -> bytes:
-        if self.head.marks & _TRACEPARENT:
-            return read_trace_id(self.head.find(b"traceparent") or b"")
-        return b""
 
     # From the downstream
 

@@ -40,7 +40,7 @@ def log(path: bytes, query: bytes, request_id: bytes, reason: str, route: str, c
     head = RequestHead([])
     head.method, head.host, head.path, head.query, head.request_id = b"GET", "h", path, query, request_id
     exchange = SimpleNamespace(
-        head=head, target=b"", reason=reason, failure=NO_ENDPOINT, status=503, lease=None, trace_id=b"",
+        head=head, target=b"", reason=reason, failure=NO_ENDPOINT, status=503, lease=None,
         entry=SimpleNamespace(name=route), share=SimpleNamespace(cluster=cluster),
         started_at=1.0, first_byte_at=0.0, upstream_s=0.0, bytes_received=0, bytes_sent=0,
     )  # fmt: skip

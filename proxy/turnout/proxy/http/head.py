@@ -104,9 +104,14 @@ class Head:
 
 
 class RequestHead(Head):
-    """A request. `path` is normalised and without its query; `host` is in lower case and without its port."""
+    """A request. `path` is normalised and without its query; `host` is in lower case and without its port.
 
-    __slots__ = ("authority", "host", "keep_alive", "method", "minor", "path", "query", "request_id", "upgrade")
+    `trace_id` is that of a valid `traceparent`, empty without one.
+    """
+
+    __slots__ = (
+        "authority", "host", "keep_alive", "method", "minor", "path", "query", "request_id", "trace_id", "upgrade",
+    )  # fmt: skip
 
     # Written out, and not by super(): one is made for each request.
     def __init__(self, fields: Iterable[tuple[bytes, bytes]] = ()) -> None:
@@ -115,7 +120,7 @@ class RequestHead(Head):
         self.trailers = NO_FIELDS
         self.named = NO_NAMES
         self._fields = self._lower = None
-        self.method = self.path = self.authority = self.request_id = self.upgrade = b""
+        self.method = self.path = self.authority = self.request_id = self.trace_id = self.upgrade = b""
         self.query: bytes | None = None
         self.host = ""
         self.minor = 1
@@ -136,6 +141,7 @@ class RequestHead(Head):
         head.authority = self.authority
         head.host = self.host
         head.request_id = self.request_id
+        head.trace_id = self.trace_id
         head.upgrade = self.upgrade
         head.minor = self.minor
         head.keep_alive = self.keep_alive

@@ -11,10 +11,12 @@ from turnout.proxy.http.head import CHUNKED, RequestHead
 from turnout.proxy.http.names import REQUEST_MARKS, Mark, Names
 from turnout.proxy.http.target import Authorities, Targets, split_target
 from turnout.proxy.http1.heads import KnownHeads, split_head
+from turnout.proxy.telemetry.trace import read_trace_id
 
 _HOST, _LENGTH, _CODING = int(Mark.HOST), int(Mark.CONTENT_LENGTH), int(Mark.TRANSFER_ENCODING)
 _CONNECTION, _UPGRADE = int(Mark.CONNECTION), int(Mark.UPGRADE)
 _ONCE = _HOST | _LENGTH | _CODING
+_TRACEPARENT = int(Mark.TRACEPARENT)
 _DROPPED = int(Mark.HOP_BY_HOP | Mark.TE)
 
 
@@ -90,6 +92,8 @@ class RequestHeads:
                 check_coding(value)
             elif not mark & _DROPPED:
                 head.add(name.lower(), value)
+                if mark == _TRACEPARENT:
+                    head.trace_id = read_trace_id(value)
         head.marks = marks
         return connection, upgrade
 

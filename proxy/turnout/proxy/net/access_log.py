@@ -5,14 +5,11 @@ from collections.abc import Callable
 
 from turnout.proxy.exchange import Exchange
 from turnout.proxy.filters.peer import Peer
-from turnout.proxy.http.names import Mark
 from turnout.proxy.net.log_file import FLUSH_BYTES, LogFile
 from turnout.proxy.telemetry.access_log import JSON, TEXT, Milliseconds, Outcomes, Requests, escape
 
 WALL_EVERY_S = 1.0
 """How often the clock of the wall is read, against which the loop's clock is the time of day."""
-
-_TRACEPARENT = int(Mark.TRACEPARENT)
 
 
 class AccessLog:
@@ -60,7 +57,7 @@ class AccessLog:
             exchange.bytes_sent,
             peer.address,
             request_id if request_id.isalnum() else escape(request_id),
-            exchange.trace_id if head.marks & _TRACEPARENT else b"",
+            head.trace_id,
         )
         if len(buffer) > FLUSH_BYTES:
             self._file.flush()
