@@ -20,7 +20,7 @@ from turnout.proxy import errors
 from turnout.proxy.cluster.cluster import Cluster
 from turnout.proxy.cluster.endpoint import Lease, Outcome
 from turnout.proxy.errors import Failure
-from turnout.proxy.filters.chain import REQUEST_FILTERS
+from turnout.proxy.filters.chain import apply_request_filters
 from turnout.proxy.filters.peer import Peer
 from turnout.proxy.filters.request_id import ensure_request_id
 from turnout.proxy.http.head import Data, RequestHead, ResponseHead
@@ -175,8 +175,7 @@ class Exchange:
         assert downstream is not None
         self._request_ended = end
         self.bytes_received = len(data)
-        for apply in REQUEST_FILTERS:
-            apply(head, downstream.peer)
+        apply_request_filters(head, downstream.peer)
         entry = self.entry = self._scope.table.match(head)
         if entry is None:
             self._fail(errors.NO_ROUTE)

@@ -87,3 +87,25 @@ def test_a_head_that_comes_again_on_a_connection_is_told_like_the_first(read_req
     log = read_requests([request(b"Content-Length: 3") + b"abc" + (request(b"Content-Length: 3") + b"xyz") * 3])
     assert [bytes(message.body) for message in log.messages] == [b"abc", b"xyz", b"xyz", b"xyz"]
     assert len({message.head.path for message in log.messages}) == 1
+
+
+def test_an_answer_that_copies_share_is_each_copys_own_once_it_was_edited() -> None:
+    heads = RequestHeads()
+    for _ in range(2):
+        heads.read(request(b"x-a: 1"))
+    first, second, third = (heads.known[request(b"x-a: 1")].copy() for _ in range(3))
+    assert (first.get(b"x-a"), first.get(b"x-b")) == (b"1", None)
+    second.set(b"x-a", b"2")
+    second.add(b"x-b", b"3")
+    assert (second.get(b"x-a"), second.get(b"x-b")) == (b"2", b"3")
+    assert (third.get(b"x-a"), third.get(b"x-b")) == (b"1", None)
+
+
+def test_what_a_filter_added_to_one_copy_is_not_found_in_another() -> None:
+    heads = RequestHeads()
+    for _ in range(2):
+        heads.read(request())
+    first, second = (heads.known[request()].copy() for _ in range(2))
+    first.add_marked(b"\r\nx-request-id: one")
+    assert first.get(b"x-request-id") == b"one"
+    assert second.get(b"x-request-id") is None

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from turnout.deploy.errors import UsageError
 from turnout.proxy.errors import Failure
-from turnout.proxy.filters.chain import REQUEST_FILTERS
+from turnout.proxy.filters.chain import apply_request_filters
 from turnout.proxy.filters.peer import Peer
 from turnout.proxy.http.head import Data, RequestHead
 from turnout.proxy.http1.request import RequestDecoder
@@ -47,8 +47,7 @@ def read_request(method: str, host: str, path: str, query: str | None, headers: 
     decoder.feed("".join(f"{line}\r\n" for line in [*lines, ""]).encode())
     if reader.head is None:
         raise UsageError(f"the proxy refuses this request: {reader.reason or 'it is not complete'}")
-    for apply in REQUEST_FILTERS:
-        apply(reader.head, LOCAL_PEER)
+    apply_request_filters(reader.head, LOCAL_PEER)
     return reader.head
 
 

@@ -12,14 +12,14 @@ def append_forwarded(head: RequestHead, peer: Peer) -> None:
     """What a trusted peer says of the scheme is kept: it may have ended TLS for us."""
     marks = head.marks
     if not marks & (_FOR | _PROTO):
-        head.add_block(peer.block)
+        head.add_marked(peer.forwarded)
         return
     if marks & _FOR:
         _append_address(head, peer.address)
     else:
-        head.add_block(_FOR_FIELD + peer.address)
+        head.add_marked(_FOR_FIELD + peer.address)
     if not marks & _PROTO:
-        head.add(b"x-forwarded-proto", b"http")
+        head.add_marked(b"\r\nx-forwarded-proto: http")
     elif not peer.trusted or head.find(b"x-forwarded-proto") is None:
         head.set(b"x-forwarded-proto", b"http")
 
@@ -29,7 +29,7 @@ def _append_address(head: RequestHead, address: bytes) -> None:
     before, field, value = head.block.rpartition(_FOR_FIELD)
     value, end, behind = value.partition(b"\r\n")
     if not field:  # Connection named it, so it is gone
-        head.add_block(_FOR_FIELD + address)
+        head.add_marked(_FOR_FIELD + address)
         return
     appended = b"%b, %b" % (value, address) if value else address
     head.set_block(before + field + appended + end + behind)

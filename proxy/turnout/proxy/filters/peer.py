@@ -4,10 +4,12 @@
 class Peer:
     """An address as text, and whether what it says to steer us is believed (`--trusted`)."""
 
-    __slots__ = ("address", "block", "trusted")
+    __slots__ = ("address", "block", "forwarded", "trusted")
 
     def __init__(self, address: bytes, *, trusted: bool) -> None:
         self.address = address
         self.trusted = trusted
-        self.block = b"\r\nx-forwarded-for: %b\r\nx-forwarded-proto: http" % address
+        self.forwarded = b"\r\nx-forwarded-for: %b\r\nx-forwarded-proto: http" % address
         """What is added to a request that comes without forwarding fields of its own."""
+        self.block = self.forwarded + b"\r\nx-request-id: "
+        """The same, and the id is to follow."""

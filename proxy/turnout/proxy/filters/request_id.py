@@ -18,5 +18,10 @@ def ensure_request_id(head: RequestHead, peer: Peer | None) -> None:
             head.request_id = request_id
             return
         head.remove((b"x-request-id",))
-    head.request_id = request_id = b"%032x" % getrandbits(128)
-    head.add_block(b"\r\nx-request-id: " + request_id)
+    head.request_id = request_id = make_request_id()
+    head.add_marked(b"\r\nx-request-id: " + request_id)
+
+
+def make_request_id() -> bytes:
+    """128 random bits, as 32 hex digits."""
+    return b"%032x" % getrandbits(128)

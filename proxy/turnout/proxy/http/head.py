@@ -9,6 +9,8 @@ attributes, and the codec that writes the message frames it anew.
 import re
 from collections.abc import Collection, Iterable
 
+from turnout.proxy.http.names import REQUEST_MARKS
+
 Fields = list[tuple[bytes, bytes]]
 Data = bytes | memoryview
 """Bytes of a body; a large piece is looked at where it was received, and not copied."""
@@ -16,6 +18,8 @@ Data = bytes | memoryview
 UNTIL_CLOSE = -1
 CHUNKED = -2
 """`length` is the body's size in bytes, or one of these two."""
+
+MAX_ANSWERS = 64
 
 NO_FIELDS: Fields = []
 """The trailers of a message that has none; never changed."""
@@ -38,7 +42,7 @@ class Head:
     `named` is what Connection named, in lower case: such a field was removed, and may not come as a trailer either.
     """
 
-    __slots__ = ("_fields", "_lower", "block", "length", "marks", "named", "trailers")
+    __slots__ = ("_answers", "_fields", "_lower", "block", "length", "marks", "named", "trailers")
 
     def __init__(self, fields: Iterable[tuple[bytes, bytes]] = ()) -> None:
         self.block = make_block(fields) if fields else b""
@@ -48,6 +52,7 @@ class Head:
         self.named = NO_NAMES
         self._fields: Fields | None = None
         self._lower: bytes | None = None
+        self._answers: dict[bytes, bytes | None] | None = None
 
     @property
     def fields(self) -> Fields:
@@ -58,6 +63,16 @@ class Head:
 
     def get(self, name: bytes) -> bytes | None:
         """The value of a field, several joined by a comma (RFC 9110 §5.3); None if it is not there."""
+        answers = self._answers
+        if answers is None or name in REQUEST_MARKS:
+            return self._read(name)
+        if name not in answers:
+            if len(answers) >= MAX_ANSWERS:
+                return self._read(name)
+            answers[name] = self._read(name)
+        return answers[name]
+
+    def _read(self, name: bytes) -> bytes | None:
         if self._lower is None:
             self._lower = self.block.lower()
         if b"\r\n%b:" % name not in self._lower:
@@ -80,13 +95,21 @@ class Head:
 
     def add_block(self, block: bytes) -> None:
         """Add fields that are in their form already."""
+        self.set_block(self.block + block)
+
+    def add_marked(self, block: bytes) -> None:
+        """Add fields that are in their form already, whose names all have a Mark."""
         self.block += block
         self._fields = self._lower = None
 
     def set_block(self, block: bytes) -> None:
         """Replace all fields."""
         self.block = block
-        self._fields = self._lower = None
+        self._fields = self._lower = self._answers = None
+
+    def share_answers(self) -> None:
+        """Let what `get` finds in one copy of this head be known to all; fields with a Mark each has for itself."""
+        self._answers = {}
 
     def set(self, name: bytes, value: bytes) -> None:
         self.remove((name,))
@@ -119,7 +142,7 @@ class RequestHead(Head):
         self.marks = self.length = 0
         self.trailers = NO_FIELDS
         self.named = NO_NAMES
-        self._fields = self._lower = None
+        self._fields = self._lower = self._answers = None
         self.method = self.path = self.authority = self.request_id = self.trace_id = self.upgrade = b""
         self.query: bytes | None = None
         self.host = ""
@@ -135,6 +158,7 @@ class RequestHead(Head):
         head.trailers = NO_FIELDS
         head.named = self.named
         head._fields = head._lower = None
+        head._answers = self._answers
         head.method = self.method
         head.path = self.path
         head.query = self.query
@@ -165,7 +189,7 @@ class ResponseHead(Head):
         self.marks = self.length = 0
         self.trailers = NO_FIELDS
         self.named = NO_NAMES
-        self._fields = self._lower = None
+        self._fields = self._lower = self._answers = None
         self.status = status
         self.bodyless = False
         self.keep_alive = True
@@ -181,6 +205,7 @@ class ResponseHead(Head):
         head.trailers = NO_FIELDS
         head.named = self.named
         head._fields = head._lower = None
+        head._answers = self._answers
         head.status = self.status
         head.bodyless = self.bodyless
         head.keep_alive = self.keep_alive

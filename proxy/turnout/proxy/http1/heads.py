@@ -48,6 +48,8 @@ class Copyable(Protocol):
 
     def copy(self) -> Self: ...
 
+    def share_answers(self) -> None: ...
+
 
 H = TypeVar("H", bound=Copyable)
 
@@ -76,4 +78,5 @@ class KnownHeads(Generic[H]):
         elif len(raw) <= MAX_KNOWN_BYTES:
             if len(self.heads) >= MAX_KNOWN:
                 self.heads.clear()
-            self.heads[raw] = head.copy()
+            self.heads[raw] = kept = head.copy()
+            kept.share_answers()
