@@ -3,9 +3,10 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from turnout.proxy.http.fields import MalformedError
 from turnout.proxy.http.head import RequestHead, ResponseHead
-from turnout.proxy.http1.heads import MAX_KNOWN, MAX_KNOWN_BYTES
-from turnout.proxy.http1.request_head import RequestHeads
+from turnout.proxy.http1.heads import MAX_KNOWN, MAX_KNOWN_BYTES, KnownHeads
+from turnout.proxy.http1.request_head import MAX_MISSES, PAUSE, RequestHeads
 from turnout.proxy.http1.response_head import ResponseHeads
 
 FIELDS = st.lists(
@@ -28,7 +29,7 @@ FIELDS = st.lists(
 def everything(head: RequestHead | ResponseHead) -> list[object]:
     """All that a head says."""
     slots = [name for kind in type(head).__mro__ for name in getattr(kind, "__slots__", ())]
-    return [head.fields, *(getattr(head, name) for name in slots if not name.startswith("_"))]
+    return [head.fields, *((name, getattr(head, name)) for name in slots if name[0] != "_" and name != "block")]
 
 
 def request(fields: bytes = b"", path: bytes = b"/v2/models/iris/infer?a=1") -> bytes:
@@ -72,15 +73,82 @@ def test_a_head_that_comes_once_is_not_kept() -> None:
     assert not heads.known
 
 
-def test_what_is_kept_is_bounded_in_number_and_size() -> None:
+OWN = st.lists(
+    st.sampled_from(
+        [
+            b"content-length: 7",
+            b"Content-Length: 007",
+            b"Content-Length: x7",
+            b"content-length:  7",
+            b"X-Request-ID: client-7",
+            b"x-request-id: a b",
+            b"x-request-id: ",
+            b"traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            b"Traceparent: nonsense",
+            b"traceparent:nothing",
+        ]
+    ),
+    max_size=4,
+)
+REST = st.lists(
+    st.sampled_from(
+        [
+            b"X-A: 1",
+            b"Connection: keep-alive",
+            b"Connection: close, traceparent",
+            b"Connection: upgrade",
+            b"Upgrade: websocket",
+            b"Transfer-Encoding: chunked",
+            b"X-Forwarded-For: 10.0.0.1",
+            b"x-request-id: other",
+            b"content-length:\t7",
+        ]
+    ),
+    unique=True,
+    max_size=4,
+)
+
+
+def outcome(heads: RequestHeads, raw: bytes) -> object:
+    """What reading it says. Fields of different names may stand in any order."""
+    try:
+        said = everything(heads.read(raw))
+    except MalformedError as error:
+        return type(error)
+    return sorted(said[0]), said[1:]
+
+
+@given(rest=REST, owns=st.lists(OWN, min_size=3, max_size=6), seed=st.randoms(use_true_random=False))
+def test_heads_that_differ_in_what_is_each_requests_own_say_what_reading_all_of_them_says(rest, owns, seed) -> None:
     heads = RequestHeads()
+    for own in owns:
+        lines = [*rest, *own]
+        seed.shuffle(lines)
+        raw = request(b"\r\n".join(lines))
+        assert outcome(heads, raw) == outcome(RequestHeads(), raw)
+
+
+def test_of_clients_that_never_repeat_themselves_nothing_is_learned_for_a_while() -> None:
+    heads = RequestHeads()
+    for number in range(MAX_MISSES):
+        heads.read(request(path=b"/%d" % number))
+    for _ in range(PAUSE):
+        heads.read(request())
+    assert not heads.known
+    for _ in range(2):
+        heads.read(request())
+    assert list(heads.known) == [request()]
+
+
+def test_what_is_kept_is_bounded_in_number_and_size() -> None:
+    known: KnownHeads[RequestHead] = KnownHeads()
     for number in range(MAX_KNOWN + 1):
-        for _ in range(2):
-            heads.read(request(path=b"/%d" % number))
-    assert list(heads.known) == [request(path=b"/%d" % MAX_KNOWN)]
+        known.keep(b"%d" % number, RequestHead())
+    assert list(known.heads) == [b"%d" % MAX_KNOWN]
+    heads = RequestHeads()
     for _ in range(2):
         heads.read(request(b"x-long: " + b"a" * MAX_KNOWN_BYTES))
-    assert len(heads.known) == 1
+    assert not heads.known
 
 
 def test_a_head_that_comes_again_on_a_connection_is_told_like_the_first(read_requests) -> None:

@@ -57,8 +57,7 @@ H = TypeVar("H", bound=Copyable)
 class KnownHeads(Generic[H]):
     """Heads by their bytes, for all connections of a worker; bounded, and emptied when full.
 
-    A head is learned when it comes for the second time, so those that come once (each with a trace id of its own)
-    cost little and push nothing out.
+    A head is kept when it comes for the second time, so those that come once cost little and push nothing out.
     """
 
     __slots__ = ("_seen", "heads")
@@ -68,15 +67,19 @@ class KnownHeads(Generic[H]):
         """To be looked up, and copied."""
         self._seen: set[int] = set()
 
-    def learn(self, raw: bytes, head: H) -> None:
-        """`raw` was read as `head`, which nobody has changed yet."""
+    def comes_again(self, raw: bytes) -> bool:
+        """Whether a head that is not known came before, of late, and is worth to be kept."""
         key = hash(raw)
-        if key not in self._seen:
-            if len(self._seen) >= MAX_SEEN:
-                self._seen.clear()
-            self._seen.add(key)
-        elif len(raw) <= MAX_KNOWN_BYTES:
-            if len(self.heads) >= MAX_KNOWN:
-                self.heads.clear()
-            self.heads[raw] = kept = head.copy()
-            kept.share_answers()
+        if key in self._seen:
+            return len(raw) <= MAX_KNOWN_BYTES
+        if len(self._seen) >= MAX_SEEN:
+            self._seen.clear()
+        self._seen.add(key)
+        return False
+
+    def keep(self, raw: bytes, head: H) -> None:
+        """`raw` was read as `head`, which nobody has changed yet."""
+        if len(self.heads) >= MAX_KNOWN:
+            self.heads.clear()
+        self.heads[raw] = kept = head.copy()
+        kept.share_answers()

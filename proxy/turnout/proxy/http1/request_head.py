@@ -1,7 +1,15 @@
 """The head of a request: what llhttp leaves to us is checked here, and what the marked fields say is taken over.
 
 One reader serves all connections of a worker; it keeps what it has learned, and nothing of any connection.
+
+Most requests of a client differ in three fields at most: how long the body is, the trace, the request's id. So heads
+are also known without these, as *frames*. A frame and fields that are well-formed by themselves make the head that
+reading all of it would have made; where that is not sure (chunked, an upgrade, fields that Connection names), there
+is no frame. Clients of whom each head is another (a path of its own) find out that nothing is learned of them: after
+some misses in a row nothing is tried for a while.
 """
+
+import re
 
 import httptools
 
@@ -13,11 +21,22 @@ from turnout.proxy.http.target import Authorities, Targets, split_target
 from turnout.proxy.http1.heads import KnownHeads, split_head
 from turnout.proxy.telemetry.trace import read_trace_id
 
+MAX_MISSES = 256
+PAUSE = 4_096
+"""So many heads in a row that were not known, and nothing is learned of so many of the next."""
+
 _HOST, _LENGTH, _CODING = int(Mark.HOST), int(Mark.CONTENT_LENGTH), int(Mark.TRANSFER_ENCODING)
 _CONNECTION, _UPGRADE = int(Mark.CONNECTION), int(Mark.UPGRADE)
 _ONCE = _HOST | _LENGTH | _CODING
-_TRACEPARENT = int(Mark.TRACEPARENT)
+_REQUEST_ID, _TRACEPARENT = int(Mark.REQUEST_ID), int(Mark.TRACEPARENT)
+_UNFRAMED = _LENGTH | _CODING | _UPGRADE | _REQUEST_ID | _TRACEPARENT
+_FRAME_NAMES = frozenset({b"close", b"keep-alive"})
 _DROPPED = int(Mark.HOP_BY_HOP | Mark.TE)
+
+_split_own = re.compile(
+    rb"\r\n(?=[ctx])(content-length|traceparent|x-request-id): ([0-9A-Za-z-]{1,128})(?=\r\n)", re.IGNORECASE
+).split
+"""Takes out the fields that are each request's own: `[before, name, value, between, name, value, …, behind]`."""
 
 
 class RefusedError(Exception):
@@ -31,17 +50,62 @@ class RefusedError(Exception):
 class RequestHeads:
     """Reads heads. `known` may be asked first: what stands there need not be read."""
 
-    __slots__ = ("_authorities", "_known", "_names", "_targets", "known")
+    __slots__ = ("_authorities", "_frames", "_known", "_misses", "_names", "_pause", "_targets", "known")
 
     def __init__(self) -> None:
         self._names = Names(REQUEST_MARKS, steering=True)
         self._authorities = Authorities()
         self._targets = Targets()
         self._known: KnownHeads[RequestHead] = KnownHeads()
+        self._frames: KnownHeads[RequestHead] = KnownHeads()
         self.known = self._known.heads
+        self._misses = self._pause = 0
 
     def read(self, raw: bytes) -> RequestHead:
         """The head in `raw`, which ends with its empty line. Raises MalformedError or RefusedError."""
+        if self._pause:
+            self._pause -= 1
+            return self._read(raw)
+        parts = _split_own(raw)
+        frame = b"".join(parts[::3])
+        known = self._frames.heads.get(frame)
+        if known is not None and (head := self._fill(known.copy(), parts)) is not None:
+            self._misses = 0
+            return head
+        self._misses += 1
+        if self._misses == MAX_MISSES:
+            self._misses, self._pause = 0, PAUSE
+        head = self._read(raw)
+        if self._known.comes_again(raw):
+            self._known.keep(raw, head)
+        elif len(parts) > 1 and self._frames.comes_again(frame):
+            self._keep_frame(frame)
+        return head
+
+    def _keep_frame(self, raw: bytes) -> None:
+        frame = self._read(raw)
+        if not frame.marks & _UNFRAMED and _FRAME_NAMES.issuperset(frame.named):
+            self._frames.keep(raw, frame)
+
+    def _fill(self, head: RequestHead, parts: list[bytes]) -> RequestHead | None:
+        """A frame with fields of its own, as `_split_own` gives them; None if one is there twice."""
+        own = b""
+        for at in range(1, len(parts), 3):
+            name, value = parts[at], parts[at + 1]
+            mark = self._names.mark(name)
+            if mark & head.marks:
+                return None
+            head.marks |= mark
+            if mark == _LENGTH:
+                head.length = parse_length(value)
+            else:
+                own += b"\r\n%b: %b" % (name.lower(), value)
+                if mark == _TRACEPARENT:
+                    head.trace_id = read_trace_id(value)
+        head.add_marked(own)
+        return head
+
+    def _read(self, raw: bytes) -> RequestHead:
         line, parts, block = split_head(raw, httptools.HttpRequestParser, self._names)
         words = line.split(b" ")
         if len(words) != 3:
@@ -67,7 +131,6 @@ class RequestHeads:
             _apply_connection(head, connection, upgrade)
         if head.marks & _HOST:
             head.host = self._authorities.hosts.get(head.authority) or self._authorities.look_up(head.authority)
-        self._known.learn(raw, head)
         return head
 
     def _apply_marked(self, head: RequestHead, parts: list[bytes]) -> tuple[bytes, bytes]:

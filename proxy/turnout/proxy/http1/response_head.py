@@ -39,7 +39,8 @@ class ResponseHeads:
         if connection and (connection != b"keep-alive" or not head.keep_alive):
             _apply_connection(head, connection, upgrade)
         _check_framing(head, version)
-        self._known.learn(raw, head)
+        if self._known.comes_again(raw):
+            self._known.keep(raw, head)
         return head
 
     def _apply_marked(self, head: ResponseHead, parts: list[bytes]) -> tuple[bytes, bytes]:
