@@ -3,6 +3,7 @@
 import asyncio
 import math
 import os
+import resource
 import signal
 from collections.abc import Callable
 
@@ -150,3 +151,17 @@ async def test_a_hot_restart_under_load_refuses_and_fails_nothing(start_proxy: S
         assert not fresh.failures
         assert set(kept.answers) == set(fresh.answers) == {"v1"}
         assert (await proxy.admin("/ready"))[0] == 200
+
+
+async def test_a_proxy_and_its_workers_may_have_as_many_connections_as_the_system_lets_them(
+    start_proxy: StartProxy,
+) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(1_024, soft), hard))
+    try:
+        async with Echo("v1") as v1:
+            proxy = start_proxy(split(v1=(v1, 1)))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    pids = [proxy.process.pid, *await proxy.workers()]
+    assert [resource.prlimit(pid, resource.RLIMIT_NOFILE)[0] for pid in pids] == [hard] * 2

@@ -143,6 +143,15 @@ def test_exact_before_expression_before_longest_prefix_by_element(load, path: st
     assert target(pick(snapshot_of(load(text)), path)) == to
 
 
+def test_a_path_is_without_needless_escapes_as_requests_are(load) -> None:
+    rules = """[
+      {matches: [{path: {type: Exact, value: "/%61%2D%7e"}}], backendRefs: [{name: v1}]},
+      {matches: [{path: {value: "/%62%2541%20"}}], backendRefs: [{name: v1}]},
+      {matches: [{path: {type: RegularExpression, value: "/%63"}}], backendRefs: [{name: v1}]}]"""
+    [listener] = snapshot_of(load(route("r", rules) + predictors("v1"))).listeners
+    assert [r.match.path.value for r in listener.virtual_hosts[0].routes] == ["/a-~", "/%63", "/b%2541%20"]
+
+
 def test_more_headers_go_before_more_query_parameters(load) -> None:
     rules = """[
       {matches: [{queryParams: [{name: q, value: "1"}, {name: r, value: "1"}]}], backendRefs: [{name: query}]},
@@ -246,6 +255,13 @@ spec:
     assert bool(snapshot.missing) == bool({"missing-predictor", "not-granted"} & set(codes))
 
 
+def test_no_filter_of_a_missing_backend_runs(load) -> None:
+    redirect = "{type: RequestRedirect, requestRedirect: {hostname: new.example}}"
+    compiled = load(route("r", f"[{{backendRefs: [{{name: nobody, filters: [{redirect}]}}]}}]"))
+    action = snapshot_of(compiled).listeners[0].virtual_hosts[0].routes[0].action
+    assert action == s.Forward(backends=(s.Backend("default/nobody", 1),))
+
+
 def test_a_grant_holds_for_its_namespace_only(load) -> None:
     grant = """---
 apiVersion: gateway.networking.k8s.io/v1
@@ -286,8 +302,8 @@ def test_everything_a_rule_says_is_in_its_route(load) -> None:
             rewrite=s.Rewrite("h.example", s.PathRewrite("prefix", "/new")),
             request_timeout_s=2.0,
         ),
-        request_headers=s.HeaderEdits(set=(("x-s", "v"),), remove=("x-r",)),
-        response_headers=s.HeaderEdits(add=(("x-t", "w"),)),
+        request_headers=(s.HeaderEdits(set=(("x-s", "v"),), remove=("x-r",)),),
+        response_headers=(s.HeaderEdits(add=(("x-t", "w"),)),),
     )
 
 

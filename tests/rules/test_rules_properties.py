@@ -80,12 +80,33 @@ EDITS = st.builds(
     st.just(()),
     st.lists(TEXT, max_size=2).map(tuple),
 )
+LAYERS = st.lists(EDITS, max_size=2).map(tuple)
 LIMITS = st.none() | st.floats(0, 1e6)
+INTEGERS = st.integers(-(2**63), 2**63 - 1)
+VALUES = st.builds(
+    s.ValueMatch,
+    TEXT,
+    TEXT,
+    st.sampled_from(["exact", "regex", "prefix", "suffix", "contains", "present", "range"]),
+    st.booleans(),
+    st.booleans(),
+    st.booleans(),
+    INTEGERS,
+    INTEGERS,
+)
+MATCHES = st.builds(
+    s.Match,
+    st.builds(s.PathMatch, st.sampled_from(["exact", "path_prefix", "prefix", "regex"]), TEXT, st.booleans()),
+    st.none() | TEXT,
+    st.lists(VALUES, max_size=2).map(tuple),
+    st.lists(VALUES, max_size=2).map(tuple),
+    st.none() | st.integers(0, 1_000_000),
+)
 REWRITES = st.none() | st.builds(
     s.Rewrite, st.none() | TEXT, st.none() | st.builds(s.PathRewrite, st.sampled_from(["full", "prefix"]), TEXT)
 )
 ACTIONS = st.one_of(
-    st.builds(s.Respond, st.integers(100, 599), TEXT),
+    st.builds(s.Respond, st.integers(100, 599), TEXT, st.none() | TEXT),
     st.builds(
         s.Redirect, st.sampled_from([301, 302]), st.none() | TEXT, st.none() | TEXT, st.none() | st.integers(1, 65535)
     ),
@@ -99,9 +120,19 @@ ACTIONS = st.one_of(
 )
 
 
-@given(st.lists(st.builds(s.Route, TEXT, st.builds(s.Match), ACTIONS, EDITS, EDITS), max_size=3).map(tuple))
-def test_any_snapshot_survives_its_encoding_and_equal_ones_have_one_version(found: tuple[s.Route, ...]) -> None:
-    snapshot = s.Snapshot((s.Listener("l", (s.VirtualHost("v", ("*",), found),)),))
+ENDPOINTS = st.builds(s.Endpoint, TEXT, st.integers(1, 65535), st.integers(1, 2**32), st.integers(0, 9), st.booleans())
+CLUSTERS = st.builds(s.Cluster, TEXT, st.lists(ENDPOINTS, max_size=3).map(tuple))
+
+
+@given(
+    st.lists(st.builds(s.Route, TEXT, MATCHES, ACTIONS, LAYERS, LAYERS), max_size=3).map(tuple),
+    st.lists(CLUSTERS, max_size=2).map(tuple),
+    st.lists(TEXT, max_size=2).map(tuple),
+)
+def test_any_snapshot_survives_its_encoding_and_equal_ones_have_one_version(
+    found: tuple[s.Route, ...], clusters: tuple[s.Cluster, ...], cold: tuple[str, ...]
+) -> None:
+    snapshot = s.Snapshot((s.Listener("l", (s.VirtualHost("v", ("*",), found),)),), clusters, cold=cold)
     again = s.decode_snapshot(snapshot.encode())
     assert again == snapshot
     assert again.version() == snapshot.version()

@@ -49,6 +49,7 @@ class Failure(NamedTuple):
 
 NO_ROUTE = Failure("us", Flag.NR, 404, "no route matches this request")
 NO_CLUSTER = Failure("us", Flag.NC, 500, "the route names a predictor that does not exist")
+COLD_CLUSTER = Failure("us", Flag.NC, 503, "the route's predictor has not come from the control plane yet")
 NO_BACKEND = Failure("us", Flag.NC, 500, "the route has no backend")
 NO_ENDPOINT = Failure("upstream", Flag.UH, 503, "no healthy endpoint")
 CONNECT_FAILED = Failure("upstream", Flag.UF, 503, "could not connect to the endpoint", Retry.IF_NOTHING_SENT)

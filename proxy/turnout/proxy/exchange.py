@@ -33,6 +33,8 @@ from turnout.proxy.telemetry.counters import Counters
 from turnout.proxy.telemetry.layout import Word
 from turnout.rules.snapshot import Redirect
 
+_WITHOUT_BODY = frozenset({204, 205, 304})
+
 
 class Scope:
     """What a listener's requests are judged by: the compiled parts of one Snapshot."""
@@ -186,8 +188,8 @@ class Exchange:
             return
         share = self.share = entry.split.choose(random.random())
         self._record = share.record
-        if share.missing:
-            self._fail(errors.NO_CLUSTER)
+        if share.failure is not None:
+            self._fail(share.failure)
         elif share.redirect is not None:
             self._redirect(share.redirect, entry, share.response_edits)
         else:
@@ -416,8 +418,11 @@ class Exchange:
     def _answer_route(self, entry: Entry) -> None:
         if entry.redirect is not None:
             self._redirect(entry.redirect, entry, entry.response_edits)
+            return
+        assert entry.respond is not None
+        if entry.body is not None:
+            self._respond(entry.respond.status, entry.body, entry.response_edits)
         else:
-            assert entry.respond is not None
             self.reason = entry.respond.message
             self._fail(errors.NO_BACKEND._replace(status=entry.respond.status))
 
@@ -428,6 +433,15 @@ class Exchange:
         for edit in edits:
             edit.apply(head)
         self._answer(head, b"", close=False)
+
+    def _respond(self, status: int, body: bytes, edits: Sequence[Edits]) -> None:
+        """What a rule says is the answer (Envoy `direct_response`); no failure, so it has no flag."""
+        if status in _WITHOUT_BODY:
+            body = b""
+        head = ResponseHead([(b"content-type", b"text/plain")] if body else (), status)
+        for edit in edits:
+            edit.apply(head)
+        self._answer(head, body, close=False)
 
     def _fail(self, failure: Failure) -> None:
         """End the exchange with a failure: an answer if none has begun, else a cut connection."""

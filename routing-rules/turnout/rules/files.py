@@ -75,8 +75,22 @@ class FileSource:
         """Look again now and yield what is found even if it is unchanged. To be called on the loop's thread."""
         self._wanted.set()
 
+    def on_served(self, loaded: Loaded) -> None:
+        """Files are there again after a restart: nothing is to be kept."""
+
+    def dump(self) -> None:
+        """Files have nothing to tell that the Snapshot's origins do not."""
+
+    def discovery(self) -> None:
+        """There is no control plane."""
+
     async def updates(self) -> AsyncIterator[Update]:
         """The present state, then one item for each change and each `reload`, for ever."""
+        async for files in self.contents():
+            yield await asyncio.to_thread(_update, files)
+
+    async def contents(self) -> AsyncIterator["Files"]:
+        """The same as they were read: for a control plane, which keeps the text. One consumer of either."""
         stamp: Stamp = ()
         digest = b""
         first, racy = True, False
@@ -89,7 +103,7 @@ class FileSource:
                 files = await asyncio.to_thread(_read_files, self._paths)
                 if first or asked or files.digest() != digest:
                     digest = files.digest()
-                    yield await asyncio.to_thread(_update, files)
+                    yield files
                 first = False
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._poll_s):
@@ -108,8 +122,8 @@ class FileSource:
         return stamp
 
 
-class _Files(msgspec.Struct):
-    """Contents by path, and the paths that could not be read with the reason."""
+class Files(msgspec.Struct):
+    """Contents by path; and what could not be read, as (path, code, message)."""
 
     texts: dict[str, bytes]
     faults: list[tuple[str, str, str]]
@@ -118,8 +132,8 @@ class _Files(msgspec.Struct):
         return hashlib.sha256(msgspec.msgpack.encode((list(self.texts.items()), self.faults))).digest()
 
 
-def _read_files(paths: list[str]) -> _Files:
-    files = _Files({}, [])
+def _read_files(paths: list[str]) -> Files:
+    files = Files({}, [])
     seen: set[tuple[int, int]] = set()
     for path in paths:
         count = 0
@@ -141,18 +155,22 @@ def _read_files(paths: list[str]) -> _Files:
     return files
 
 
-def _compile(files: _Files) -> Result:
-    report = Report()
+def decode_files(files: Files, report: Report) -> Iterator[tuple[str, str]]:
+    """The path and text of each file; what could not be read, or is not UTF-8, goes to `report`."""
     for path, code, message in files.faults:
         report.add("error", Origin(path, 1), code, message)
-    documents: list[Document] = []
     for path, content in files.texts.items():
         try:
-            text = content.decode("utf-8-sig")
+            yield path, content.decode("utf-8-sig")
         except UnicodeDecodeError as exc:
             line = content.count(b"\n", 0, exc.start) + 1
             report.add("error", Origin(path, line), "not-utf-8", f"byte {content[exc.start]:#04x} is not UTF-8")
-            continue
+
+
+def _compile(files: Files) -> Result:
+    report = Report()
+    documents: list[Document] = []
+    for path, text in decode_files(files, report):
         documents += read_documents(path, text, report)
     if not documents and not report.found:
         report.add("error", Origin(next(iter(files.texts), ""), 1), "no-documents", "there is no document in it")
@@ -160,7 +178,7 @@ def _compile(files: _Files) -> Result:
     return Result(documents, compiled.snapshot, compiled.origins, compiled.diagnostics)
 
 
-def _update(files: _Files) -> Update:
+def _update(files: Files) -> Update:
     with _no_collection():
         result = _compile(files)
     if result.snapshot is None:

@@ -6,7 +6,10 @@ Rules of the house:
   that of the encoding. Nothing compiled, no clock, no file name in it (those stand in `Origins`).
 * The model is Envoy's: listener → virtual hosts by domain → *ordered* routes, the first match wins →
   action; clusters; endpoints. The precedence of Gateway API is applied once, by the compiler.
-* Every cluster that a route names is in `clusters`, or in `missing` (its share is answered 500).
+* Every cluster that a route names is in `clusters`, or in `missing` (no document defines it: its share is answered
+  500), or in `cold` (a control plane names it and has not told it in time: its share is answered 503 `NC`).
+* What Gateway API cannot say and Envoy can (an inverted match, a priority) is here too, since xDS is a source like
+  the files; its semantics are Envoy's, and its defaults say nothing.
 * Durations are seconds as float; `None` means "no limit".
 """
 
@@ -17,7 +20,7 @@ from typing import Literal
 import msgspec
 
 PathKind = Literal["exact", "path_prefix", "prefix", "regex"]
-ValueKind = Literal["exact", "regex"]
+ValueKind = Literal["exact", "regex", "prefix", "suffix", "contains", "present", "range"]
 
 CONNECT_TIMEOUT_S = 5.0
 """Envoy's `connect_timeout` default."""
@@ -34,28 +37,47 @@ class PathMatch(Record, frozen=True):
 
     `path_prefix` goes by path element (`/a` matches `/a` and `/a/b`, not `/ab`) and is written without a
     trailing slash, except for `/` itself; `prefix` goes by character, as Envoy's; `regex` is RE2 and must
-    match the whole path.
+    match the whole path. `ignore_case` is Envoy's `case_sensitive: false`, for all kinds but `regex`.
     """
 
     kind: PathKind = "path_prefix"
     value: str = "/"
+    ignore_case: bool = False
 
 
 class ValueMatch(Record, frozen=True):
-    """A condition on a header (`name` in lower case) or on a query parameter (`name` as is)."""
+    """A condition on a header (`name` in lower case) or on a query parameter (`name` as is).
+
+    `present` needs no value; `range` wants a decimal integer with `range_from <= it < range_to`. `invert` turns the
+    verdict round; what is not there does not hold, inverted or not, unless `missing_as_empty` (Envoy's
+    `treat_missing_header_as_empty`); but for an inverted `present`, which holds just then. `ignore_case` is ASCII's,
+    and says nothing to `regex`, `present` and `range`. Beside fields a header may be `:method`, `:path` (with its
+    query), `:scheme`, and `:authority`, which is the same as `host`.
+    """
 
     name: str
-    value: str
+    value: str = ""
     kind: ValueKind = "exact"
+    invert: bool = False
+    ignore_case: bool = False
+    missing_as_empty: bool = False
+    range_from: int = 0
+    range_to: int = 0
 
 
 class Match(Record, frozen=True):
-    """All conditions of one match; all must hold."""
+    """All conditions of one match; all must hold.
+
+    `per_million` is the share of the requests that it takes (Envoy's `runtime_fraction`); None takes all. All routes
+    that are asked for a request look at the same random number, so shares of routes in a row are cumulative: 100,000
+    and then 300,000 are 10 % and 20 %.
+    """
 
     path: PathMatch = PathMatch()
     method: str | None = None
     headers: tuple[ValueMatch, ...] = ()
     query: tuple[ValueMatch, ...] = ()
+    per_million: int | None = None
 
 
 class HeaderEdits(Record, frozen=True):
@@ -70,9 +92,12 @@ NO_EDITS = HeaderEdits()
 
 
 class PathRewrite(Record, frozen=True):
-    """`full` replaces the path; `prefix` replaces what the route's `path_prefix` matched."""
+    """`full` replaces the path; `prefix` replaces what the route's `path_prefix` matched, and joins with one slash.
 
-    kind: Literal["full", "prefix"]
+    `raw_prefix` replaces as many characters as the route's path is long, and adds none (Envoy's `prefix_rewrite`).
+    """
+
+    kind: Literal["full", "prefix", "raw_prefix"]
     value: str
 
 
@@ -84,20 +109,32 @@ class Rewrite(Record, frozen=True):
 
 
 class Redirect(Record, frozen=True, tag="redirect"):
-    """Answer with a redirect; what is None is taken from the request (Gateway API `RequestRedirect`)."""
+    """Answer with a redirect; what is None is taken from the request (Gateway API `RequestRedirect`).
+
+    A `port` of None is the listener's, or the well-known one of a `scheme` that is named; the well-known port of the
+    answer's scheme is left out. 0 is Envoy's way without a
+    `port_redirect`: a `hostname` that is named has none, and the request's host keeps the one that it came with, unless
+    it is the well-known one of another scheme than the answer's.
+    """
 
     status: int = 302
     scheme: str | None = None
     hostname: str | None = None
     port: int | None = None
     path: PathRewrite | None = None
+    keep_query: bool = True
 
 
 class Respond(Record, frozen=True, tag="respond"):
-    """Answer at once with a status, as for a rule without backends (500, Gateway API)."""
+    """Answer at once with a status, as for a rule without backends (500, Gateway API).
+
+    With a `body` (Envoy's `direct_response`) that is the answer, as `text/plain`; without, it is an error of ours that
+    says `message`.
+    """
 
     status: int
     message: str = ""
+    body: str | None = None
 
 
 class Backend(Record, frozen=True):
@@ -124,13 +161,16 @@ Action = Forward | Redirect | Respond
 
 
 class Route(Record, frozen=True):
-    """One match and what to do. Matches of one rule share its `name`, the rule's id in metrics and logs."""
+    """One match and what to do. Matches of one rule share its `name`, the rule's id in metrics and logs.
+
+    The header edits are applied in their order, before those of the backend that is picked.
+    """
 
     name: str
     match: Match
     action: Action
-    request_headers: HeaderEdits = NO_EDITS
-    response_headers: HeaderEdits = NO_EDITS
+    request_headers: tuple[HeaderEdits, ...] = ()
+    response_headers: tuple[HeaderEdits, ...] = ()
 
 
 class VirtualHost(Record, frozen=True):
@@ -151,10 +191,17 @@ class Listener(Record, frozen=True):
 
 
 class Endpoint(Record, frozen=True):
-    """An address (IPv4 or IPv6 literal, or a DNS name, of which each address is one endpoint) and a port."""
+    """An address (IPv4 or IPv6 literal, or a DNS name, of which each address is one endpoint) and a port.
+
+    `weight` is that within its priority; the lowest priority is used as long as enough of it is healthy, by Envoy's
+    rule (over-provisioning factor 1.4); `healthy: False` is a control plane's word (`UNHEALTHY`, `DRAINING` …).
+    """
 
     address: str
     port: int
+    weight: int = 1
+    priority: int = 0
+    healthy: bool = True
 
 
 class Cluster(Record, frozen=True):
@@ -167,11 +214,12 @@ class Cluster(Record, frozen=True):
 
 
 class Snapshot(Record, frozen=True):
-    """All that a data plane needs to answer requests. `clusters` and `missing` are sorted by name."""
+    """All that a data plane needs to answer requests. `clusters`, `missing` and `cold` are sorted by name."""
 
     listeners: tuple[Listener, ...] = ()
     clusters: tuple[Cluster, ...] = ()
     missing: tuple[str, ...] = ()
+    cold: tuple[str, ...] = ()
 
     def encode(self) -> bytes:
         """The msgpack form, the same for equal Snapshots."""
@@ -190,13 +238,15 @@ class Snapshot(Record, frozen=True):
     def check(self) -> None:
         """Raise ValueError unless every name resolves, names are unique and every split has a weight."""
         clusters = [c.name for c in self.clusters]
-        known = {*clusters, *self.missing}
-        if len(known) != len(clusters) + len(self.missing):
+        known = {*clusters, *self.missing, *self.cold}
+        if len(known) != len(clusters) + len(self.missing) + len(self.cold):
             raise ValueError("a cluster is there twice")
         for listener in self.listeners:
             domains = [d for host in listener.virtual_hosts for d in host.domains]
             if len(set(domains)) != len(domains):
                 raise ValueError(f"listener {listener.name}: a domain is there twice")
+        for cluster in self.clusters:
+            _check_endpoints(cluster)
         for route in self.routes():
             if isinstance(route.action, Forward):
                 _check_backends(route.name, route.action.backends, known)
@@ -207,12 +257,18 @@ def decode_snapshot(data: bytes) -> Snapshot:
     return _decoder.decode(data)
 
 
+def _check_endpoints(cluster: Cluster) -> None:
+    for endpoint in cluster.endpoints:
+        if endpoint.weight < 1 or endpoint.priority < 0:
+            raise ValueError(f"cluster {cluster.name}: an endpoint's weight is at least 1, and its priority at least 0")
+
+
 def _check_backends(route: str, backends: tuple[Backend, ...], known: set[str]) -> None:
     if sum(b.weight for b in backends) <= 0 or any(b.weight < 0 for b in backends):
         raise ValueError(f"route {route}: weights must not be negative, and their sum must be above 0")
     for backend in backends:
         if backend.cluster not in known:
-            raise ValueError(f"route {route}: {backend.cluster} is neither a cluster nor missing")
+            raise ValueError(f"route {route}: {backend.cluster} is neither a cluster nor missing nor cold")
 
 
 _encoder = msgspec.msgpack.Encoder()

@@ -30,6 +30,19 @@ class Rejected(msgspec.Struct, frozen=True):
 Update = Loaded | Rejected
 
 
+class Discovery(msgspec.Struct, frozen=True):
+    """How it goes with a control plane.
+
+    `acks` and `nacks` count responses that were taken and that were refused, by type (`RDS`); `updated_at` is when one
+    was last taken, in seconds since the epoch, 0 for never.
+    """
+
+    connected: bool
+    acks: dict[str, int]
+    nacks: dict[str, int]
+    updated_at: float
+
+
 class Source(Protocol):
     """Something that yields updates: files, or a control plane."""
 
@@ -39,4 +52,19 @@ class Source(Protocol):
 
     def reload(self) -> None:
         """Look again now and yield what is found even if it is unchanged (SIGHUP)."""
+        ...
+
+    def on_served(self, loaded: Loaded) -> None:
+        """The data plane serves this now; it is not told of what it could not serve."""
+        ...
+
+    def dump(self) -> object | None:
+        """What the source itself knows, for the admin's `/config_dump`: plain JSON data, None for nothing.
+
+        A control plane's client tells its connection, and each resource with version and state.
+        """
+        ...
+
+    def discovery(self) -> Discovery | None:
+        """The numbers of a control plane's client, for the admin's `/metrics`; None for any other source."""
         ...

@@ -13,10 +13,11 @@ REQUEST = b"GET / HTTP/1.1\r\nHost: load.test\r\n\r\n"
 class Load:
     """`answers` counts bodies, and `status N` for what is not 200; `failures` counts what was no answer."""
 
-    def __init__(self, port: int, *, fresh: bool = False) -> None:
+    def __init__(self, port: int, *, fresh: bool = False, host: str = "127.0.0.1") -> None:
         self.answers: Counter[str] = Counter()
         self.failures: Counter[str] = Counter()
         self._port = port
+        self._host = host
         self._fresh = fresh
         self._stopping = False
 
@@ -43,7 +44,7 @@ class Load:
         wire: Wire | None = None
         while more():
             try:
-                wire = wire or await connect(self._port)
+                wire = wire or await connect(self._port, self._host)
                 wire.writer.write(REQUEST)
                 answer = await wire.read_response()
             except (OSError, asyncio.IncompleteReadError, TimeoutError) as error:

@@ -17,6 +17,7 @@ from turnout.proxy.http.target import MAX_LEARNED, Authorities, parse_authority
         (b"example.com:", "example.com"),
         (b"example.com.", "example.com"),
         (b"example.com.:80", "example.com"),
+        (b"example.com..", "example.com."),
         (b"127.0.0.1:80", "127.0.0.1"),
         (b"[::1]", "[::1]"),
         (b"[::1]:8080", "[::1]"),

@@ -1,6 +1,7 @@
 """Tables and heads in one line."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -25,7 +26,8 @@ def make_head() -> MakeHead:
         head = RequestHead([*fields, *named])
         path, mark, query = target.partition("?")
         head.method, head.path, head.query = method.encode(), path.encode(), query.encode() if mark else None
-        head.authority, head.host = authority.encode(), authority.partition(":")[0]
+        literal, bracket, _ = authority.partition("]")
+        head.authority, head.host = authority.encode(), literal + bracket if bracket else literal.partition(":")[0]
         return head
 
     return make
@@ -33,11 +35,14 @@ def make_head() -> MakeHead:
 
 @pytest.fixture(scope="session")
 def make_table() -> MakeTable:
-    """A table of routes for every host, or of `hosts`: {domain, or several with blanks between: routes}."""
+    """A table of routes for every host, or of `hosts`: {domain, or several with blanks between: routes}; `more` are
+    further arguments of Table."""
 
-    def make(*routes: Route, hosts: dict[str, tuple[Route, ...]] | None = None, missing: tuple[str, ...] = ()) -> Table:
+    def make(
+        *routes: Route, hosts: dict[str, tuple[Route, ...]] | None = None, missing: tuple[str, ...] = (), **more: Any
+    ) -> Table:
         virtual = tuple(VirtualHost(d, tuple(d.split()), r) for d, r in (hosts or {"*": routes}).items())
         listener = Listener("default", virtual)
-        return Table(listener, missing, dict.fromkeys(route_keys(Snapshot((listener,))), 0))
+        return Table(listener, missing, dict.fromkeys(route_keys(Snapshot((listener,))), 0), **more)
 
     return make

@@ -106,7 +106,7 @@ def test_the_domain_that_is_asked_and_why(make_table: "MakeTable", make_head: "M
 def test_what_the_backend_would_see(make_table: "MakeTable", make_head: "MakeHead") -> None:
     backend = Backend("b", request_headers=HeaderEdits(add=(("y", "2"),)), redirect=None)
     action = Forward((backend,), Rewrite("up.example", PathRewrite("prefix", "/new")), 30.0, 10.0)
-    route = Route("r", Match(IRIS), action, HeaderEdits(set=(("x", "1"),)), HeaderEdits(remove=("server",)))
+    route = Route("r", Match(IRIS), action, (HeaderEdits(set=(("x", "1"),)),), (HeaderEdits(remove=("server",)),))
     head = make_head("/v2/models/iris/infer?q=1")
     outcome = explain(make_table(route, missing=("b",)), head, Origins(), 80).outcome
     assert outcome is not None
@@ -135,3 +135,37 @@ def test_a_rule_without_backends_answers_by_itself(make_table: "MakeTable", make
     assert outcome is not None
     assert outcome.respond is not None
     assert (outcome.respond.status, outcome.respond.message) == (500, "the rule has no backend")
+
+
+def test_a_route_that_takes_a_share_is_a_near_miss_that_says_so(make_table: "MakeTable", make_head: "MakeHead") -> None:
+    some = Route("some", Match(IRIS, per_million=250_000), PLAIN.action)
+    told = explain(make_table(some, PLAIN, random=lambda: 0.5), make_head(IRIS.value), Origins(), 80)
+    assert told.route is not None
+    assert told.route.route == PLAIN.name
+    share = "the random number of the request must be below 25 %"
+    assert told.near_misses[0].conditions[-1] == share
+    assert told.near_misses[0].failed == (f"{share}, but is 50 %",)
+
+
+def test_a_path_in_any_case_says_so(make_table: "MakeTable", make_head: "MakeHead") -> None:
+    match = Match(PathMatch("exact", "/A", ignore_case=True))
+    told = explain(make_table(Route("r", match, Respond(500))), make_head("/a"), Origins(), 80)
+    assert told.route is not None
+    assert told.route.conditions == ("path must be /A in any case",)
+
+
+def test_a_cold_backend_is_told_from_a_missing_one(make_table: "MakeTable", make_head: "MakeHead") -> None:
+    table = make_table(Route("r", Match(), Forward((Backend("a"), Backend("b")))), missing=("a",), cold=("b",))
+    outcome = explain(table, make_head("/"), Origins(), 80).outcome
+    assert outcome is not None
+    assert [(share.missing, share.cold) for share in outcome.backends] == [(True, False), (False, True)]
+
+
+def test_an_answer_with_a_body_is_told_with_its_edits(make_table: "MakeTable", make_head: "MakeHead") -> None:
+    edits = (HeaderEdits(set=(("x", "1"),)),)
+    table = make_table(Route("r", Match(), Respond(200, body="hello"), response_headers=edits))
+    outcome = explain(table, make_head("/"), Origins(), 80).outcome
+    assert outcome is not None
+    assert outcome.respond is not None
+    assert (outcome.respond.status, outcome.respond.body) == (200, "hello")
+    assert outcome.response_headers[0].set == ("x: 1",)

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from turnout.proxy.route.paths import MAX_KNOWN_STEPS
+from turnout.proxy.route.paths import MAX_KNOWN_STEPS, MAX_MERGED
 from turnout.proxy.route.table import MAX_KNOWN_HOSTS
 from turnout.rules.snapshot import Backend, Forward, Match, PathKind, PathMatch, Route, ValueMatch
 
@@ -190,3 +190,97 @@ def test_what_is_remembered_is_bounded(make_table: "MakeTable", make_head: "Make
     assert len(table.hosts[0].index.known) <= MAX_KNOWN_STEPS
     assert table.match(make_head(f"/{'x' * 10_000}"))
     assert max(map(len, table.hosts[0].index.known)) < 100
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "yes", "no"),
+    [
+        ("exact", "/Ab", ("/AB", "/ab", "/Ab"), ("/ab/", "/a")),
+        ("path_prefix", "/Ab", ("/aB", "/AB/c"), ("/abc",)),
+        ("prefix", "/Ab", ("/ABc", "/ab"), ("/a",)),
+    ],
+)
+def test_a_path_in_any_case(
+    make_table: "MakeTable",
+    make_head: "MakeHead",
+    kind: PathKind,
+    value: str,
+    yes: tuple[str, ...],
+    no: tuple[str, ...],
+) -> None:
+    table = make_table(Route("r", Match(PathMatch(kind, value, ignore_case=True)), TO_A))
+    assert [table.match(make_head(path)) is not None for path in yes + no] == [True] * len(yes) + [False] * len(no)
+
+
+def test_an_expression_is_not_told_to_ignore_case(make_table: "MakeTable", make_head: "MakeHead") -> None:
+    table = make_table(Route("r", Match(PathMatch("regex", "/a", ignore_case=True)), TO_A))
+    assert table.match(make_head("/A")) is None
+
+
+def test_a_share_of_the_requests_is_drawn_last_and_the_rest_goes_on(
+    make_table: "MakeTable", make_head: "MakeHead"
+) -> None:
+    drawn: list[float] = []
+    numbers = iter((0.249_999, 0.25))
+
+    def draw() -> float:
+        drawn.append(next(numbers))
+        return drawn[-1]
+
+    some = route("some", headers=(ValueMatch("x", "1", "prefix"),), per_million=250_000)
+    table = make_table(some, OK, random=draw)
+
+    def took(**headers: str) -> str:
+        entry = table.match(make_head("/", **headers))
+        return entry.name if entry else ""
+
+    assert took() == "ok"
+    assert drawn == []
+    assert [took(x="1"), took(x="1")] == ["some", "ok"]
+
+
+def test_shares_in_a_row_are_cumulative(make_table: "MakeTable", make_head: "MakeHead") -> None:
+    for draw, name in ((0.0, "a"), (0.099_999, "a"), (0.1, "b"), (0.299_999, "b"), (0.3, "ok")):
+        shares = (route("a", per_million=100_000), route("b", per_million=300_000))
+        numbers = iter((draw,))  # one for the request
+        entry = make_table(*shares, OK, random=lambda numbers=numbers: next(numbers)).match(make_head("/"))
+        assert entry is not None
+        assert entry.name == name
+
+
+@pytest.mark.parametrize(("per_million", "expected"), [(0, False), (1_000_000, True)])
+def test_no_share_and_all_of_it(
+    make_table: "MakeTable", make_head: "MakeHead", per_million: int, expected: bool
+) -> None:
+    for draw in (0.0, 1 - 2**-53):
+        table = make_table(route("r", per_million=per_million), random=lambda draw=draw: draw)
+        assert (table.match(make_head("/")) is not None) is expected
+
+
+def test_an_order_that_no_document_has_is_merged_once_for_all_paths(
+    make_table: "MakeTable", make_head: "MakeHead"
+) -> None:
+    """As Envoy's users write it: prefixes by character, and what is for everybody among them."""
+    tenants = [route(f"t{i}", "prefix", "/", headers=(ValueMatch("x", str(i)),)) for i in range(1_000)]
+    table = make_table(route("first", "prefix", "/v1", method="PUT"), *tenants, route("v2", "prefix", "/v2"), OK)
+
+    def took(text: str, **headers: str) -> str:
+        entry = table.match(make_head(text, **headers))
+        return entry.name if entry else ""
+
+    assert [took(f"/a{i}", x=str(i)) for i in range(1_000)] == [f"t{i}" for i in range(1_000)]
+    assert [took("PUT /v1", x="7"), took("/v1", x="7"), took("/v2"), took("/v1")] == ["first", "t7", "v2", "ok"]
+    known = table.hosts[0].index.known
+    assert known[b"/a1"] is known[b"/a999"]
+    assert len(known[b"/a1"][0]) == 1  # a look-up by the header's value
+
+
+def test_what_is_merged_is_bounded(make_table: "MakeTable", make_head: "MakeHead") -> None:
+    prefixes = [route(f"r{i}", "prefix", f"/{i:03}", headers=(ValueMatch("x", "1"),)) for i in range(300)]
+    everybody = [route(f"e{i}", "prefix", "/", headers=(ValueMatch("y", str(i)),)) for i in range(400)]
+    table = make_table(*prefixes, *everybody)
+    for i in range(300):
+        entry = table.match(make_head(f"/{i:03}", y="399"))
+        assert entry is not None
+        assert entry.name == "e399"
+    assert len(table.hosts[0].index._merged) * 401 <= MAX_MERGED

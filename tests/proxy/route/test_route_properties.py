@@ -16,18 +16,29 @@ from turnout.proxy.http.head import RequestHead
 
 TO_A = Forward((Backend("a"),))
 
-ELEMENTS = st.lists(st.sampled_from(["a", "b", "ab", ""]), max_size=3)
+ELEMENTS = st.lists(st.sampled_from(["a", "b", "ab", "A", ""]), max_size=3)
 PATHS = st.builds(lambda elements: "/" + "/".join(elements), ELEMENTS)
 PREFIXES = st.builds(lambda path: path.rstrip("/") or "/", PATHS)
 EXPRESSIONS = st.sampled_from(["/a.*", "/[ab]+", "/.*b", "/a|/b", ".*", "/ab?/a"])
+ANY_CASE = st.sampled_from([False, False, True])
 PATH_MATCHES = st.one_of(
-    st.builds(PathMatch, st.just("exact"), PATHS),
-    st.builds(PathMatch, st.just("path_prefix"), PREFIXES),
-    st.builds(PathMatch, st.just("prefix"), PATHS),
+    st.builds(PathMatch, st.just("exact"), PATHS, ANY_CASE),
+    st.builds(PathMatch, st.just("path_prefix"), PREFIXES, ANY_CASE),
+    st.builds(PathMatch, st.just("prefix"), PATHS, ANY_CASE),
     st.builds(PathMatch, st.just("regex"), EXPRESSIONS),
 )
-VALUES = st.builds(
-    ValueMatch, st.sampled_from(["x", "y"]), st.sampled_from(["1", "2"]), st.sampled_from(["exact", "regex"])
+VALUES = st.one_of(
+    st.builds(
+        ValueMatch, st.sampled_from(["x", "y"]), st.sampled_from(["1", "2"]), st.sampled_from(["exact", "regex"])
+    ),
+    st.builds(
+        ValueMatch,
+        st.sampled_from(["x", "y"]),
+        st.sampled_from(["1", "2"]),
+        st.sampled_from(["exact", "prefix", "contains", "present"]),
+        st.booleans(),
+        missing_as_empty=st.booleans(),
+    ),
 )
 CONDITIONS = st.lists(VALUES, max_size=2, unique_by=lambda v: v.name).map(tuple)
 MATCHES = st.builds(Match, PATH_MATCHES, st.sampled_from([None, None, "GET", "POST"]), CONDITIONS, CONDITIONS)
@@ -60,6 +71,8 @@ def find_domain(domains: list[str], host: str) -> str | None:
 
 
 def path_holds(match: PathMatch, path: str) -> bool:
+    if match.ignore_case:
+        return path_holds(PathMatch(match.kind, match.value.lower()), path.lower())
     match match.kind:
         case "exact":
             return path == match.value
@@ -72,7 +85,16 @@ def path_holds(match: PathMatch, path: str) -> bool:
 
 
 def values_hold(matches: tuple[ValueMatch, ...], values: dict[str, str]) -> bool:
-    return all(values.get(m.name) == m.value for m in matches)  # the expressions here are plain digits
+    return all(value_holds(m, values.get(m.name)) for m in matches)
+
+
+def value_holds(match: ValueMatch, value: str | None) -> bool:
+    if match.kind == "present":
+        return (value is not None or match.missing_as_empty) != match.invert
+    if value is None and not match.missing_as_empty:
+        return False
+    # The values and expressions here are single digits, so all kinds come to the same.
+    return ((value or "") == match.value) != match.invert
 
 
 def reference(hosts: dict[str, tuple[Route, ...]], head: RequestHead) -> str | None:

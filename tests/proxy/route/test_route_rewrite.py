@@ -41,6 +41,29 @@ def test_a_prefix_is_replaced(make_head: "MakeHead", path: str, prefix: str, val
     assert (head.path.decode(), head.query) == (expected, b"q=1")
 
 
+@pytest.mark.parametrize(
+    ("path", "prefix", "value", "expected"),
+    [
+        ("/foo/bar", "/foo", "/xyz", "/xyz/bar"),
+        ("/foobar", "/foo", "/xyz", "/xyzbar"),
+        ("/foo/bar", "/foo/", "/xyz", "/xyzbar"),
+        ("/foo/bar", "/foo", "/", "//bar"),
+        ("/foo", "/foo", "/xyz", "/xyz"),
+        ("/FOO/b", "/foo", "/xyz", "/xyz/b"),
+        # what would be no path is made one
+        ("/foo/bar", "/foo/", "xyz/", "/xyz/bar"),
+        ("/foo", "/foo", "", "/"),
+        ("*", "/", "/xyz", "*"),
+    ],
+)
+def test_a_raw_prefix_is_replaced_by_character(
+    make_head: "MakeHead", path: str, prefix: str, value: str, expected: str
+) -> None:
+    head = make_head(f"{path}?q=1")
+    apply_rewrite(Rewrite(path=PathRewrite("raw_prefix", value)), head, prefix)
+    assert (head.path.decode(), head.query) == (expected, b"q=1")
+
+
 def test_a_whole_path_is_replaced_and_the_query_stays(make_head: "MakeHead") -> None:
     head = make_head("/a/b?q=1")
     apply_rewrite(Rewrite(path=PathRewrite("full", "/c")), head, "/a")
@@ -77,6 +100,17 @@ FULL, PREFIX = PathRewrite("full", "/new"), PathRewrite("prefix", "/new")
         (Redirect(path=FULL), 80, "/a/b?q=1 h.example", "http://h.example/new?q=1"),
         (Redirect(path=PREFIX), 80, "/a/b? h.example", "http://h.example/new/b?"),
         (Redirect(hostname="o.example"), 80, "* h.example", "http://o.example"),
+        (Redirect(keep_query=False), 80, "/a?q=1 h.example", "http://h.example/a"),
+        # Envoy's way: a host that is named has no port, the request's own stays with its host
+        (Redirect(port=0), 8080, "/a h.example", "http://h.example/a"),
+        (Redirect(port=0), 8080, "/a h.example:99", "http://h.example:99/a"),
+        (Redirect(port=0), 8080, "/a h.example:80", "http://h.example:80/a"),
+        (Redirect(port=0, hostname="o.example"), 8080, "/a h.example:99", "http://o.example/a"),
+        (Redirect(port=0, scheme="https"), 8080, "/a h.example:80", "https://h.example/a"),
+        (Redirect(port=0, scheme="https"), 8080, "/a h.example:8080", "https://h.example:8080/a"),
+        (Redirect(port=0, scheme="ws"), 8080, "/a h.example:443", "ws://h.example:443/a"),
+        (Redirect(port=0), 8080, "/a [::1]:99", "http://[::1]:99/a"),
+        (Redirect(port=0), 8080, "/a [::1]", "http://[::1]/a"),
         # a client of HTTP/1.0 may have told no host; a second slash would make one of the path
         (Redirect(path=PREFIX), 8080, "/a/b ", "/new/b"),
         (Redirect(), 8080, "//evil.example ", "/evil.example"),

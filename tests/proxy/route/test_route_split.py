@@ -12,14 +12,15 @@ from turnout.rules.snapshot import Backend, Forward, Match, PathRewrite, Rewrite
 if TYPE_CHECKING:
     from conftest import MakeTable
 
+from turnout.proxy.errors import COLD_CLUSTER, NO_CLUSTER
 from turnout.proxy.route.split import Split
 
 ALMOST_ONE = nextafter(1.0, 0.0)
 
 
-def make_split(make_table: "MakeTable", *weights: int, missing: tuple[str, ...] = ()) -> Split:
+def make_split(make_table: "MakeTable", *weights: int, **absent: tuple[str, ...]) -> Split:
     backends = tuple(Backend(f"b{i}", weight) for i, weight in enumerate(weights))
-    split = make_table(Route("r", Match(), Forward(backends)), missing=missing).hosts[0].entries[0].split
+    split = make_table(Route("r", Match(), Forward(backends)), **absent).hosts[0].entries[0].split
     assert split is not None
     return split
 
@@ -55,9 +56,9 @@ def test_the_ends_of_the_intervals(make_table: "MakeTable", weights: tuple[int, 
     assert make_split(make_table, *weights).choose(at).cluster == chosen
 
 
-def test_a_missing_backend_keeps_its_share(make_table: "MakeTable") -> None:
-    split = make_split(make_table, 1, 1, missing=("b1",))
-    assert [split.choose(at).missing for at in (0.0, ALMOST_ONE)] == [False, True]
+def test_a_missing_or_cold_backend_keeps_its_share(make_table: "MakeTable") -> None:
+    split = make_split(make_table, 1, 1, 1, missing=("b1",), cold=("b2",))
+    assert [split.choose(at).failure for at in (0.0, 0.5, ALMOST_ONE)] == [None, NO_CLUSTER, COLD_CLUSTER]
 
 
 def test_a_backends_rewrite_wins_part_by_part(make_table: "MakeTable") -> None:

@@ -60,6 +60,7 @@ class FakeSource:
     def __init__(self, *updates: Update) -> None:
         self.queue: asyncio.Queue[Update] = asyncio.Queue()
         self.reloads = 0
+        self.served: list[Loaded] = []
         for update in updates:
             self.queue.put_nowait(update)
 
@@ -69,6 +70,15 @@ class FakeSource:
 
     def reload(self) -> None:
         self.reloads += 1
+
+    def on_served(self, loaded: Loaded) -> None:
+        self.served.append(loaded)
+
+    def dump(self) -> None:
+        """Nothing of its own."""
+
+    def discovery(self) -> None:
+        """No control plane."""
 
     def put(self, snapshot: Snapshot) -> None:
         self.queue.put_nowait(Loaded(snapshot, Origins()))

@@ -34,6 +34,15 @@ class SnapshotFile:
     def reload(self) -> None:
         self.again.set()
 
+    def on_served(self, loaded: Loaded) -> None:
+        """Nothing is kept."""
+
+    def dump(self) -> None:
+        """Nothing of its own."""
+
+    def discovery(self) -> None:
+        """No control plane."""
+
 
 def with_fake_workers(options, source, inheritance=None):
     broken = [sys.executable, "-c", "raise SystemExit(4)"] if "--broken-successor" in sys.argv else None

@@ -45,7 +45,7 @@ class FakeWorker:
             case messages.Unlisten():
                 self.unlisten(message.listener)
             case messages.Resolved():
-                self.resolved[message.cluster] = [f"{host}:{port}" for host, port, _ in message.endpoints]
+                self.resolved[message.cluster] = [f"{t.address}:{t.port}" for t in message.endpoints]
             case messages.Configure():
                 self.configure(message)
             case messages.Drain():

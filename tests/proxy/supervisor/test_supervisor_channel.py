@@ -12,6 +12,7 @@ import msgspec
 import pytest
 import uvloop
 
+from turnout.proxy.cluster.endpoint import Target
 from turnout.proxy.worker.channel import Channel
 from turnout.proxy.worker.messages import Configure, Drained, Listen, Message, Resolved, Started
 
@@ -119,7 +120,7 @@ async def test_what_was_said_before_the_end_is_heard(ends):
 
 async def test_sending_never_blocks_and_says_so(ends):
     one, other = ends
-    big = Resolved("c", [("127.0.0.1", port, 0) for port in range(200_000)])
+    big = Resolved("c", [Target("127.0.0.1", port, 0) for port in range(200_000)])
     one.channel.send(big)
     assert repr(one.channel) == "<Channel writing>"
     await other.wait_for(lambda: other.got)

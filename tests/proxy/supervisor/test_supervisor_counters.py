@@ -2,6 +2,7 @@
 
 import os
 
+import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -20,6 +21,7 @@ from turnout.proxy.telemetry.layout import (
     RouteWord,
     Word,
 )
+from turnout.rules.source import Discovery
 
 FACTS = Facts("v1", 3, 1, False, 5.0, 2, 4, 6, 1.0)
 ROUTE_KEY = ("route", "default/iris/0", "default/iris-v1")
@@ -137,3 +139,20 @@ def test_the_supervisors_own_numbers_are_shown(blocks, layout):
     assert shown["turnout_config_last_reload_successful", none] == 0
     assert shown["turnout_worker_restarts_total", none] == 4
     assert shown["turnout_dns_failures_total", none] == 6
+
+
+def test_a_control_planes_client_is_shown_and_nothing_of_it_without_one(blocks, layout):
+    names = {name for name, _ in samples(render_metrics(blocks.read(), [], FACTS))}
+    assert not [name for name in names if name.startswith("turnout_xds_")]
+    new = Discovery(connected=False, acks={}, nacks={}, updated_at=0.0)
+    shown = samples(render_metrics(blocks.read(), [], msgspec.structs.replace(FACTS, discovery=new)))
+    assert {name: value for (name, _), value in shown.items() if "_xds_" in name} == {"turnout_xds_connected": 0}
+    used = Discovery(connected=True, acks={"CDS": 2, "RDS": 3}, nacks={"RDS": 1}, updated_at=7.5)
+    shown = samples(render_metrics(blocks.read(), [], msgspec.structs.replace(FACTS, discovery=used)))
+    assert {key: value for key, value in shown.items() if "_xds_" in key[0]} == {
+        ("turnout_xds_connected", frozenset()): 1,
+        ("turnout_xds_acks_total", frozenset({("type", "CDS")})): 2,
+        ("turnout_xds_acks_total", frozenset({("type", "RDS")})): 3,
+        ("turnout_xds_nacks_total", frozenset({("type", "RDS")})): 1,
+        ("turnout_xds_last_update_timestamp_seconds", frozenset()): 7.5,
+    }

@@ -2,6 +2,8 @@
 
 from enum import Enum
 
+import msgspec
+
 from turnout.proxy.telemetry.counters import Counters
 from turnout.proxy.telemetry.layout import EndpointWord
 
@@ -19,10 +21,25 @@ class Outcome(Enum):
 _FAILED = Outcome.FAILED
 
 
-class Endpoint:
-    """An address and a port. `record` is the offset of its counters; `removed`: no new request goes there."""
+class Target(msgspec.Struct, frozen=True, array_like=True):
+    """An endpoint as the supervisor tells it to workers: an address, and what `snapshot.Endpoint` says of it.
 
-    __slots__ = ("address", "key", "port", "record", "removed", "text")
+    `record` is the offset of its counters.
+    """
+
+    address: str
+    port: int
+    record: int
+    weight: int = 1
+    priority: int = 0
+    healthy: bool = True
+
+
+class Endpoint:
+    """An address and a port. `record` is the offset of its counters, `weight` that among those of its priority;
+    `removed`: no new request goes there."""
+
+    __slots__ = ("address", "key", "port", "record", "removed", "text", "weight")
 
     def __init__(self, address: str, port: int, record: int) -> None:
         self.address = address
@@ -30,6 +47,7 @@ class Endpoint:
         self.key = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
         self.text = self.key.encode()
         self.record = record
+        self.weight = 1
         self.removed = False
 
     def __repr__(self) -> str:

@@ -1,8 +1,8 @@
-"""The request target and the authority (RFC 9112 §3.2, RFC 3986 §5.2.4).
+"""The request target and the authority (RFC 9112 §3.2, RFC 3986 §5.2.4, §6.2.2.2).
 
-What is matched is what is forwarded: dot segments, also written as %2e, are resolved first, so that no upstream can
-see another path than the route table did. `%2F` stays. A fragment, a backslash (which some servers take for a
-slash) and an escaped NUL are refused.
+What is matched is what is forwarded: letters, digits and `-._~` that came escaped are as if they had not, and dot
+segments are resolved first, so that no upstream can see another path than the route table did. Other escapes stay,
+`%2F` too. A fragment, a backslash (which some servers take for a slash) and an escaped NUL are refused.
 """
 
 import re
@@ -17,7 +17,8 @@ _AUTHORITY = re.compile(
     rb"(\[[0-9A-Fa-f:.]{2,45}\]|(?:[A-Za-z0-9\-._~!$&'()*+;=]|%[0-9A-Fa-f]{2})+)(?::([0-9]{0,5}))?\Z"
 )
 _ABSOLUTE = re.compile(rb"https?://([^/?#]*)(/[^?#]*)?(\?[^#]*)?\Z", re.IGNORECASE)
-_ENCODED_DOT = re.compile(rb"%2e", re.IGNORECASE)
+# Not after a stray %, which would become an escape with it.
+_UNRESERVED = re.compile(rb"(?<!%)(?<!%[0-9A-Fa-f])%(2[DEde]|3[0-9]|[46][1-9A-Fa-f]|[57][0-9Aa]|5[Ff]|7[Ee])")
 
 
 def split_target(target: bytes, method: bytes) -> tuple[bytes, bytes | None, bytes | None]:
@@ -42,21 +43,29 @@ def split_target(target: bytes, method: bytes) -> tuple[bytes, bytes | None, byt
 
 
 def normalize_path(path: bytes) -> bytes:
-    """Resolve `.` and `..` segments, above the root too; a resolved last segment leaves a slash."""
-    if b"%00" in path:
-        raise MalformedError("an escaped NUL in the path")
+    """Undo needless escapes, and resolve `.` and `..` segments, above the root too; a resolved last segment leaves a
+    slash."""
+    if b"%" in path:
+        if b"%00" in path:
+            raise MalformedError("an escaped NUL in the path")
+        path = _UNRESERVED.sub(_unescape, path)
+    if b"/." not in path:
+        return path
     kept: list[bytes] = []
     segments = path.split(b"/")[1:]
     for segment in segments:
-        plain = _ENCODED_DOT.sub(b".", segment) if b"%" in segment else segment
-        if plain == b"..":
+        if segment == b"..":
             if kept:
                 kept.pop()
-        elif plain != b".":
+        elif segment != b".":
             kept.append(segment)
-    if _ENCODED_DOT.sub(b".", segments[-1]) in (b".", b".."):
+    if segments[-1] in (b".", b".."):
         kept.append(b"")
     return b"/" + b"/".join(kept)
+
+
+def _unescape(found: re.Match[bytes]) -> bytes:
+    return bytes.fromhex(found[1].decode())
 
 
 def parse_authority(authority: bytes) -> str:
@@ -66,7 +75,7 @@ def parse_authority(authority: bytes) -> str:
         raise MalformedError("invalid Host")
     if match[1].startswith(b"["):
         check_ipv6(match[1][1:-1])
-    return match[1].decode("ascii").lower().rstrip(".")
+    return match[1].decode("ascii").lower().removesuffix(".")
 
 
 def check_ipv6(address: bytes) -> None:

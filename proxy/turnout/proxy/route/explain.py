@@ -78,7 +78,8 @@ def _words(entry: Entry) -> list[str]:
 
 
 def _path_words(path: PathMatch) -> str:
-    return f"path must {_PATH_VERBS[path.kind]} {path.value}"
+    any_case = " in any case" if path.ignore_case and path.kind != "regex" else ""
+    return f"path must {_PATH_VERBS[path.kind]} {path.value}{any_case}"
 
 
 def _failures(entry: Entry, head: RequestHead, *, path_missed: bool) -> list[str]:

@@ -4,11 +4,12 @@ from copy import copy
 
 import msgspec
 
+from turnout.proxy.errors import COLD_CLUSTER, NO_CLUSTER
 from turnout.proxy.http.head import RequestHead
 from turnout.proxy.route.entry import Entry
 from turnout.proxy.route.rewrite import apply_rewrite, make_location
 from turnout.proxy.route.split import Share, Split
-from turnout.rules.snapshot import HeaderEdits, Redirect
+from turnout.rules.snapshot import HeaderEdits, Redirect, Respond
 
 
 class Redirected(msgspec.Struct, frozen=True):
@@ -19,10 +20,11 @@ class Redirected(msgspec.Struct, frozen=True):
 
 
 class Responded(msgspec.Struct, frozen=True):
-    """An answer at once."""
+    """An answer at once: an error of ours that says `message`, or `body` as it is."""
 
     status: int
     message: str
+    body: str | None = None
 
 
 class Edited(msgspec.Struct, frozen=True):
@@ -34,7 +36,8 @@ class Edited(msgspec.Struct, frozen=True):
 
 
 class BackendShare(msgspec.Struct, frozen=True):
-    """One backend. `path` and `host` are what it sees; `missing`: nothing has its name, its share is answered 500."""
+    """One backend. `path` and `host` are what it sees; `missing`: nothing has its name, its share is answered 500;
+    `cold`: the control plane has not told it yet, its share is answered 503."""
 
     name: str
     weight: int
@@ -45,6 +48,7 @@ class BackendShare(msgspec.Struct, frozen=True):
     redirect: Redirected | None
     request_headers: tuple[Edited, ...]
     response_headers: tuple[Edited, ...]
+    cold: bool = False
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -56,7 +60,7 @@ class Outcome(msgspec.Struct, frozen=True):
     request_timeout_s: float | None
     backend_timeout_s: float | None
     response_headers: tuple[Edited, ...]
-    """Of a redirect; a backend has its own."""
+    """Of a redirect or an answer with a body; a backend has its own."""
 
 
 def describe_outcome(entry: Entry, head: RequestHead, port: int) -> Outcome:
@@ -64,10 +68,10 @@ def describe_outcome(entry: Entry, head: RequestHead, port: int) -> Outcome:
     return Outcome(
         backends=_describe_split(entry, entry.split, head, port) if entry.split else (),
         redirect=_describe_redirect(entry.redirect, entry, head, port),
-        respond=Responded(entry.respond.status, entry.respond.message) if entry.respond else None,
+        respond=_describe_answer(entry.respond),
         request_timeout_s=entry.request_timeout_s,
         backend_timeout_s=entry.backend_timeout_s,
-        response_headers=_edited(entry.route.response_headers) if entry.redirect else (),
+        response_headers=_edited(*entry.route.response_headers) if entry.redirect or entry.body is not None else (),
     )
 
 
@@ -83,13 +87,18 @@ def _describe_share(entry: Entry, share: Share, total: int, head: RequestHead, p
         name=share.cluster,
         weight=share.weight,
         percent=round(100 * share.weight / total, 4),
-        missing=share.missing,
+        missing=share.failure is NO_CLUSTER,
         host=seen.authority.decode("latin-1"),
         path=seen.target.decode("latin-1"),
         redirect=_describe_redirect(share.redirect, entry, head, port),
-        request_headers=_edited(route.request_headers, share.backend.request_headers),
-        response_headers=_edited(route.response_headers, share.backend.response_headers),
+        request_headers=_edited(*route.request_headers, share.backend.request_headers),
+        response_headers=_edited(*route.response_headers, share.backend.response_headers),
+        cold=share.failure is COLD_CLUSTER,
     )
+
+
+def _describe_answer(respond: Respond | None) -> Responded | None:
+    return Responded(respond.status, respond.message, respond.body) if respond else None
 
 
 def _describe_redirect(redirect: Redirect | None, entry: Entry, head: RequestHead, port: int) -> Redirected | None:

@@ -1,9 +1,10 @@
 """The index of a virtual host's routes by path: only the routes whose path matches are asked, in order.
 
 Exact paths stand in a dictionary; prefixes by path element in a tree of elements; prefixes by character in
-a dictionary per length; regular expressions in a set that is asked as one. What each holds is in the order of
-positions. A document's routes come as exact < regex < longer prefix < shorter prefix, so the groups follow each other
-as they are found; any other order (xDS) is merged by position.
+a dictionary per length (`Groups`), those that ignore case in a second of these; regular expressions in a set that is
+asked as one. What each holds is in the order of positions. A document's routes come as exact < regex < longer prefix <
+shorter prefix, so the groups follow each other as they are found; any other order (xDS) is merged by position, once
+for the same groups.
 
 What was found for a path is remembered, since clients of models use few paths. The memory is bounded, and
 emptied when it is full, so that paths that come once can't keep out those that come again.
@@ -13,64 +14,44 @@ from collections.abc import Iterable, Sequence
 from heapq import merge
 from itertools import pairwise
 from operator import attrgetter
-from typing import TypeAlias
 
 from turnout.proxy.route.entry import Entry
+from turnout.proxy.route.groups import Found, Group, Groups
 from turnout.proxy.route.switch import Step, make_steps
 from turnout.rules.regex import Pattern, PatternSet, compile_regex
 
 MAX_KNOWN_STEPS = 8_192
 MAX_KNOWN_PATH_BYTES = 256
+MAX_MERGED = 65_536
+"""Entries in all that was merged; more is merged again."""
 MIN_SET = 8
 """Fewer expressions than this are as fast one by one."""
 
 _RANKS = {"exact": 0, "regex": 1, "path_prefix": 2, "prefix": 2}
 
-Found: TypeAlias = tuple[tuple[Step, ...], Entry | None]
-"""What to ask in order, and who takes the request if none of them does."""
-
 NOTHING: Found = ((), None)
-
-
-class _Node:
-    """A path element in the tree of prefixes."""
-
-    __slots__ = ("children", "group")
-
-    def __init__(self) -> None:
-        self.children: dict[bytes, _Node] = {}
-        self.group = _Group()
-
-
-class _Group:
-    """Entries with one and the same path condition. `found`: what to ask if it is the last of the groups found."""
-
-    __slots__ = ("entries", "found", "steps")
-
-    def __init__(self) -> None:
-        self.entries: list[Entry] = []
-        self.steps: list[Step] = []
-        self.found: Found | None = None
 
 
 class PathIndex:
     """Finds the routes whose path condition holds for a path. `known` is what it found of late."""
 
-    __slots__ = ("_depth", "_exact", "_known_steps", "_nested", "_prefixes", "_regexes", "_root", "known")
+    __slots__ = (
+        "_any_case", "_groups", "_known_steps", "_merged", "_merged_count", "_nested", "_regexes", "known",
+    )  # fmt: skip
 
     def __init__(self, entries: Sequence[Entry]) -> None:
         self.known: dict[bytes, Found] = {}
         self._known_steps = 0
-        self._exact: dict[bytes, _Group] = {}
-        self._root = _Node()
-        self._depth = 0
-        self._prefixes: dict[int, dict[bytes, _Group]] = {}
-        self._regexes = _Regexes([entry for entry in entries if entry.route.match.path.kind == "regex"])
-        groups = {id(group): group for entry in entries if (group := self._add(entry)) is not None}
-        for group in groups.values():
-            group.steps = make_steps(group.entries)
+        self._merged: dict[tuple[int, ...], Found] = {}
+        self._merged_count = 0
+        plain, any_case, regexes = _sort_out(entries)
+        self._regexes = _Regexes(regexes)
+        self._groups = Groups([(entry, entry.route.match.path.value.encode()) for entry in plain])
+        lower = [(entry, entry.route.match.path.value.encode().lower()) for entry in any_case]
+        self._any_case = Groups(lower) if lower else None
         ranks = [_rank(entry) for entry in entries]
-        self._nested = not self._prefixes and all(one <= other for one, other in pairwise(ranks))
+        in_order = all(one <= other for one, other in pairwise(ranks))
+        self._nested = in_order and self._groups.are_nested and self._any_case is None
 
     def find(self, path: bytes) -> Found:
         """What to ask for `path`; it is remembered in `known`."""
@@ -85,16 +66,15 @@ class PathIndex:
 
     def candidates(self, path: bytes) -> list[Entry]:
         """All entries whose path condition holds, in order."""
-        groups = [group.entries for group in self._find_groups(path)]
-        return list(merge(*groups, self._regexes.find(path), key=attrgetter("position")))
+        return _merge(self._find_groups(path), self._regexes.find(path))
 
     def _find(self, path: bytes) -> Found:
         if not self._nested:
-            return _cut(self.candidates(path))
-        groups = self._find_groups(path)
+            return self._find_merged(path)
+        groups = self._groups.find(path)
         matching = self._regexes.find(path)
         if matching:
-            exact = groups.pop().steps if path in self._exact else ()
+            exact = groups.pop().steps if self._groups.has_exact(path) else ()
             return _cut([*exact, *matching, *_join(groups)])
         if not groups:
             return NOTHING
@@ -104,48 +84,24 @@ class PathIndex:
             last.found = _cut(_join(groups))
         return last.found
 
-    def _find_groups(self, path: bytes) -> list[_Group]:
-        """Groups of entries, shallow prefixes first, the exact path last; no expressions."""
-        node = self._root
-        groups = [node.group] if node.group.entries else []
-        for element in path.split(b"/", self._depth + 1)[1:]:
-            child = node.children.get(element)
-            if child is None:
-                break
-            node = child
-            if node.group.entries:
-                groups.append(node.group)
-        for length, prefixes in self._prefixes.items():
-            if (found := prefixes.get(path[:length])) is not None:
-                groups.append(found)
-        if (found := self._exact.get(path)) is not None:
-            groups.append(found)
-        return groups
+    def _find_merged(self, path: bytes) -> Found:
+        groups, matching = self._find_groups(path), self._regexes.find(path)
+        key = (*map(id, groups), *map(id, matching))
+        found = self._merged.get(key)
+        if found is None:
+            entries = _merge(groups, matching)
+            self._merged_count += len(entries)
+            if self._merged_count > MAX_MERGED:
+                self._merged.clear()
+                self.known.clear()  # it may be all that keeps them
+                self._known_steps = 0
+                self._merged_count = len(entries)
+            found = self._merged[key] = _cut(make_steps(entries))
+        return found
 
-    def _add(self, entry: Entry) -> _Group | None:
-        match = entry.route.match.path
-        value = match.value.encode()
-        if match.kind == "regex":
-            return None
-        if match.kind == "exact":
-            group = self._exact.setdefault(value, _Group())
-        elif match.kind == "prefix":
-            group = self._prefixes.setdefault(len(value), {}).setdefault(value, _Group())
-        else:
-            group = self._find_or_make(value).group
-        group.entries.append(entry)
-        return group
-
-    def _find_or_make(self, prefix: bytes) -> _Node:
-        node = self._root
-        elements = [] if prefix == b"/" else prefix.split(b"/")[1:]
-        self._depth = max(self._depth, len(elements))
-        for element in elements:
-            child = node.children.get(element)
-            if child is None:
-                child = node.children[element] = _Node()
-            node = child
-        return node
+    def _find_groups(self, path: bytes) -> list[Group]:
+        groups = self._groups.find(path)
+        return groups if self._any_case is None else groups + self._any_case.find(path.lower())
 
 
 class _Regexes:
@@ -168,7 +124,21 @@ class _Regexes:
         return [e for e, pattern in zip(self._entries, self._patterns, strict=True) if pattern.fullmatch(path)]
 
 
-def _join(groups: list[_Group]) -> list[Step]:
+def _sort_out(entries: Sequence[Entry]) -> tuple[list[Entry], list[Entry], list[Entry]]:
+    """Those whose path is compared as it is, those that ignore its case, and the expressions (which say it)."""
+    found: tuple[list[Entry], list[Entry], list[Entry]] = ([], [], [])
+    for entry in entries:
+        path = entry.route.match.path
+        found[2 if path.kind == "regex" else 1 if path.ignore_case else 0].append(entry)
+    return found
+
+
+def _merge(groups: list[Group], matching: list[Entry]) -> list[Entry]:
+    """What they hold, in the order of positions."""
+    return list(merge(*[group.entries for group in groups], matching, key=attrgetter("position")))
+
+
+def _join(groups: list[Group]) -> list[Step]:
     """The steps of nested groups, the narrowest group first."""
     return [step for group in reversed(groups) for step in group.steps]
 

@@ -5,10 +5,12 @@ OPTIONS names the server and not a resource: it has no path to be rewritten.
 """
 
 from turnout.proxy.http.head import RequestHead
+from turnout.proxy.route.scheme import find_scheme
 from turnout.rules.snapshot import PathRewrite, Redirect, Rewrite
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 ASTERISK = b"*"
+MAX_PORT_DIGITS = 5
 
 
 def apply_rewrite(rewrite: Rewrite, head: RequestHead, prefix: str) -> None:
@@ -20,10 +22,13 @@ def apply_rewrite(rewrite: Rewrite, head: RequestHead, prefix: str) -> None:
 
 
 def rewrite_path(rewrite: PathRewrite, path: bytes, prefix: str) -> bytes:
-    """The new path: all of it, or what `prefix` matched replaced; a slash joins the parts, once."""
+    """The new path: all of it, or what `prefix` matched replaced (see `snapshot.PathRewrite`)."""
     value = rewrite.value.encode()
     if rewrite.kind == "full":
         return value
+    if rewrite.kind == "raw_prefix":
+        found = value + path[len(prefix.encode()) :]
+        return found if found.startswith(b"/") else b"/" + found
     rest = path[len(prefix.rstrip("/")) :]
     return (value.rstrip(b"/") + rest) or b"/"
 
@@ -31,21 +36,17 @@ def rewrite_path(rewrite: PathRewrite, path: bytes, prefix: str) -> bytes:
 def make_location(redirect: Redirect, head: RequestHead, prefix: str, port: int) -> bytes:
     """The Location of a redirect; `port` is the listener's.
 
-    Without a port of its own a redirect keeps the listener's, or takes the well-known one of a scheme that it
-    names; the well-known port is left out. A request without a host (HTTP/1.0) gets a relative reference.
+    What port it has is told at `snapshot.Redirect`. A request without a host (HTTP/1.0) gets a relative reference.
     """
-    scheme = redirect.scheme or _find_scheme(head)
+    scheme = redirect.scheme or find_scheme(head)
     path = _redirected_path(redirect, head, prefix)
-    query = b"" if head.query is None else b"?" + head.query
+    query = b"" if head.query is None or not redirect.keep_query else b"?" + head.query
     host = redirect.hostname or head.host
     if not host:
         # One slash only: a client would take the word behind two for a host.
         return b"/" + path.lstrip(b"/") + query
-    if redirect.port is not None:
-        port = redirect.port
-    elif scheme != "http" or redirect.scheme is not None:
-        port = DEFAULT_PORTS.get(scheme, port)
-    authority = host if port == DEFAULT_PORTS.get(scheme) else f"{host}:{port}"
+    named = _find_port(redirect, head, scheme, port)
+    authority = host if named is None else f"{host}:{named}"
     return f"{scheme}://{authority}".encode() + path + query
 
 
@@ -55,7 +56,21 @@ def _redirected_path(redirect: Redirect, head: RequestHead, prefix: str) -> byte
     return head.path if redirect.path is None else rewrite_path(redirect.path, head.path, prefix)
 
 
-def _find_scheme(head: RequestHead) -> str:
-    """The client's scheme: a listener speaks http, but who ended TLS before us may have said so; filters saw to it
-    that only a trusted peer's word is still there."""
-    return "https" if head.get(b"x-forwarded-proto") == b"https" else "http"
+def _find_port(redirect: Redirect, head: RequestHead, scheme: str, port: int) -> int | None:
+    """The Location's port, None for none; `port` is the listener's."""
+    if redirect.port == 0:
+        return None if redirect.hostname is not None else _keep_port(head, scheme)
+    if redirect.port is not None:
+        port = redirect.port
+    elif scheme != "http" or redirect.scheme is not None:
+        port = DEFAULT_PORTS.get(scheme, port)
+    return None if port == DEFAULT_PORTS.get(scheme) else port
+
+
+def _keep_port(head: RequestHead, scheme: str) -> int | None:
+    """The port of the request's authority, but for the well-known one of another scheme than the answer's."""
+    colon, digits = head.authority.rpartition(b":")[1:]
+    if not colon or not digits.isdigit() or len(digits) > MAX_PORT_DIGITS:
+        return None
+    came = find_scheme(head)
+    return None if scheme != came and int(digits) == DEFAULT_PORTS[came] else int(digits)

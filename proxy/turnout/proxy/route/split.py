@@ -2,31 +2,34 @@
 weights, the first cumulative interval that holds it)."""
 
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import accumulate
 
+from turnout.proxy.errors import Failure
+from turnout.proxy.route.context import Context
 from turnout.proxy.route.edits import compile_edits
 from turnout.rules.snapshot import Backend, Forward, Redirect, Rewrite, Route
 
 
 class Share:
-    """One backend of a route, compiled. `record` is the offset of its counters."""
+    """One backend of a route, compiled. `failure` is what its share is answered if there is no such cluster, else
+    None; `record` is the offset of its counters."""
 
     __slots__ = (
-        "backend", "cluster", "missing", "record", "redirect", "request_edits", "response_edits", "rewrite", "weight",
+        "backend", "cluster", "failure", "record", "redirect", "request_edits", "response_edits", "rewrite", "weight",
     )  # fmt: skip
 
-    def __init__(self, route: Route, backend: Backend, *, missing: bool, record: int) -> None:
+    def __init__(self, route: Route, backend: Backend, failure: Failure | None, record: int) -> None:
         assert isinstance(route.action, Forward)
         self.backend = backend
         self.cluster = backend.cluster
         self.weight = backend.weight
-        self.missing = missing
+        self.failure = failure
         self.record = record
         self.redirect: Redirect | None = backend.redirect
         self.rewrite: Rewrite | None = _merge(route.action.rewrite, backend.rewrite)
-        self.request_edits = compile_edits(route.request_headers, backend.request_headers)
-        self.response_edits = compile_edits(route.response_headers, backend.response_headers)
+        self.request_edits = compile_edits(*route.request_headers, backend.request_headers)
+        self.response_edits = compile_edits(*route.response_headers, backend.response_headers)
 
 
 class Split:
@@ -48,11 +51,11 @@ class Split:
         return self.only or self._weighted[bisect_right(self._bounds, random * self.total, 0, self._last)]
 
 
-def compile_split(route: Route, missing: frozenset[str], records: Mapping[tuple[str, str, str], int]) -> Split:
+def compile_split(route: Route, context: Context) -> Split:
     assert isinstance(route.action, Forward)
     return Split([
-        Share(route, backend, missing=backend.cluster in missing, record=records["route", route.name, backend.cluster])
-        for backend in route.action.backends
+        Share(route, b, context.absent.get(b.cluster), context.records["route", route.name, b.cluster])
+        for b in route.action.backends
     ])  # fmt: skip
 
 

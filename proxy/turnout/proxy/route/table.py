@@ -4,9 +4,12 @@ Built from a Snapshot by each worker. Only the virtual host of the most specific
 miss. Matching does not get slower with the number of routes that can't match.
 """
 
-from collections.abc import Mapping, Sequence
+import random
+from collections.abc import Callable, Iterable, Mapping
 
 from turnout.proxy.http.head import RequestHead
+from turnout.proxy.route.conditions import Draw
+from turnout.proxy.route.context import Context, absent_clusters
 from turnout.proxy.route.domains import Domains
 from turnout.proxy.route.entry import Entry
 from turnout.proxy.route.paths import PathIndex
@@ -20,21 +23,33 @@ class Host:
 
     __slots__ = ("domains", "entries", "index", "name")
 
-    def __init__(self, host: VirtualHost, missing: frozenset[str], records: Mapping[tuple[str, str, str], int]) -> None:
+    def __init__(self, host: VirtualHost, context: Context) -> None:
         self.name = host.name
         self.domains = host.domains
-        self.entries = [Entry(route, at, missing, records) for at, route in enumerate(host.routes)]
+        self.entries = [Entry(route, at, context) for at, route in enumerate(host.routes)]
         self.index = PathIndex(self.entries)
 
 
 class Table:
-    """Answers which route takes a request. `records` are counter offsets by record key."""
+    """Answers which route takes a request.
+
+    `missing` and `cold` are the Snapshot's clusters that there are not, `records` counter offsets by record key.
+    `random` gives numbers in [0, 1), one a request, to routes that take a share of the requests.
+    """
 
     __slots__ = ("_by_domain", "_domains", "_known", "hosts")
 
-    def __init__(self, listener: Listener, missing: Sequence[str], records: Mapping[tuple[str, str, str], int]) -> None:
-        gone = frozenset(missing)
-        self.hosts = [Host(host, gone, records) for host in listener.virtual_hosts]
+    def __init__(
+        self,
+        listener: Listener,
+        missing: Iterable[str],
+        records: Mapping[tuple[str, str, str], int],
+        *,
+        cold: Iterable[str] = (),
+        random: Callable[[], float] = random.random,
+    ) -> None:
+        context = Context(records, absent_clusters(missing, cold), Draw(random))
+        self.hosts = [Host(host, context) for host in listener.virtual_hosts]
         self._by_domain = {domain: host for host in self.hosts for domain in host.domains}
         self._domains = Domains(self._by_domain)
         self._known: dict[str, Host | None] = {}

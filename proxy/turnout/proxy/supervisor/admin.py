@@ -82,7 +82,7 @@ class Admin:
         return web.Response(body=body, headers={"Content-Type": METRICS_TYPE})
 
     async def _config_dump(self, request: web.Request) -> web.Response:
-        return _json(config_dump(self._supervisor.state))
+        return _json(config_dump(self._supervisor.state, self._supervisor.source_dump()))
 
     async def _clusters(self, request: web.Request) -> web.Response:
         supervisor = self._supervisor

@@ -18,7 +18,7 @@ from turnout.proxy.supervisor.sockets import BindError, Change, Sockets
 from turnout.proxy.supervisor.state import State
 from turnout.proxy.telemetry.layout import Layout, route_keys
 from turnout.proxy.worker.messages import Configure
-from turnout.rules.snapshot import Snapshot
+from turnout.rules.snapshot import Listener, Snapshot
 from turnout.rules.source import Loaded, Rejected
 
 logger = logging.getLogger(__name__)
@@ -40,6 +40,7 @@ class Configuration:
         pool: Pool,
         lookup: Lookup,
         dns_refresh_s: float,
+        listen_wins: bool = False,
         warm_timeout_s: float = WARM_TIMEOUT_S,
     ) -> None:
         self.resolver = Resolver(lookup, dns_refresh_s, self._on_resolved)
@@ -47,6 +48,7 @@ class Configuration:
         self._layout = layout
         self._sockets = sockets
         self._pool = pool
+        self._listen_wins = listen_wins
         self._warm_timeout_s = warm_timeout_s
         self._number = 0
 
@@ -76,7 +78,7 @@ class Configuration:
     async def _serve(self, loaded: Loaded) -> None:
         snapshot = loaded.snapshot
         await self.resolver.follow(dns_names(snapshot.clusters), self._warm_timeout_s)
-        change = self._sockets.prepare(snapshot.listeners)
+        change = self._sockets.prepare(self._placed(snapshot.listeners))
         version = snapshot.version()
         error = await self._configure(snapshot, version)
         if error:
@@ -88,6 +90,15 @@ class Configuration:
         self._settle(snapshot)
         addresses = ", ".join(str(bound.address) for bound in self._sockets.listeners.values())
         logger.info("version %s serves on %s", version, addresses)
+
+    def _placed(self, listeners: tuple[Listener, ...]) -> tuple[Listener, ...]:
+        """The listeners where they are to be: the only one at `--listen`, if that was said."""
+        if not self._listen_wins:
+            return listeners
+        if len(listeners) > 1:
+            logger.warning("--listen is for one listener, and there are %d: each keeps its address", len(listeners))
+            return listeners
+        return tuple(msgspec.structs.replace(listener, address="", port=0) for listener in listeners)
 
     async def _configure(self, snapshot: Snapshot, version: str) -> str:
         """Send a Snapshot and wait for all workers; why it was not taken, or empty."""

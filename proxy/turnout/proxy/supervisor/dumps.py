@@ -6,9 +6,10 @@ from typing import Any
 from turnout.proxy.supervisor.counters import Counts, RecordWords, requests_of
 from turnout.proxy.supervisor.dns import Resolver, is_ip_literal
 from turnout.proxy.supervisor.endpoints import addresses_of
+from turnout.proxy.supervisor.options import Address
 from turnout.proxy.supervisor.state import State
 from turnout.proxy.telemetry.layout import BOUNDS_S, EndpointWord, RecordKey, RouteWord, Word
-from turnout.rules.snapshot import Cluster, Origin, Origins
+from turnout.rules.snapshot import Cluster, Endpoint, Origin, Origins
 
 Json = dict[str, Any]
 Records = Sequence[tuple[RecordKey, int]]
@@ -16,8 +17,11 @@ HISTOGRAMS = (("downstream", RouteWord.DOWNSTREAM), ("upstream", RouteWord.UPSTR
 NO_WORDS: RecordWords = [0] * len(EndpointWord)
 
 
-def config_dump(state: State) -> Json:
-    """The Snapshot that serves, its version, where its parts were written, and why the last change was refused."""
+def config_dump(state: State, source: object | None = None) -> Json:
+    """The Snapshot that serves, its version, where its parts were written, and why the last change was refused.
+
+    `source` is what the source tells of itself (`Source.dump`).
+    """
     served, error = state.served, state.last_error
     return {
         "version": served.version if served else None,
@@ -27,6 +31,7 @@ def config_dump(state: State) -> Json:
         "origins": _origins(served.loaded.origins) if served else None,
         "warnings": [str(warning) for warning in served.loaded.warnings] if served else [],
         "last_error": error,
+        "source": source,
     }
 
 
@@ -36,9 +41,9 @@ def clusters_dump(clusters: Iterable[Cluster], resolver: Resolver, counts: Count
     dumped = []
     for cluster in clusters:
         endpoints = []
-        for address in addresses_of(cluster, resolver):
+        for address, told in addresses_of(cluster, resolver).items():
             words = counts.records.get(offsets.get(("endpoint", cluster.name, str(address)), -1), NO_WORDS)
-            endpoints.append({"address": address.host, "port": address.port, "state": "HEALTHY", **_endpoint(words)})
+            endpoints.append({**_address(address, told), **_endpoint(words)})
         names = {e.address for e in cluster.endpoints if not is_ip_literal(e.address)}
         dumped.append(
             {
@@ -48,6 +53,16 @@ def clusters_dump(clusters: Iterable[Cluster], resolver: Resolver, counts: Count
             }
         )
     return {"clusters": dumped}
+
+
+def _address(address: Address, endpoint: Endpoint) -> Json:
+    return {
+        "address": address.host,
+        "port": address.port,
+        "state": "HEALTHY" if endpoint.healthy else "UNHEALTHY",
+        "weight": endpoint.weight,
+        "priority": endpoint.priority,
+    }
 
 
 def stats_dump(counts: Counts, records: Records, supervisor: Json) -> Json:

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable
 
+from turnout.proxy.cluster.endpoint import Target
 from turnout.proxy.supervisor.dns import Resolver, is_ip_literal
 from turnout.proxy.supervisor.options import Address
 from turnout.proxy.telemetry.layout import Layout
 from turnout.proxy.worker.messages import Resolved
-from turnout.rules.snapshot import Cluster, Snapshot
+from turnout.rules.snapshot import Cluster, Endpoint, Snapshot
 
 
 def dns_names(clusters: Iterable[Cluster]) -> set[str]:
@@ -20,18 +21,28 @@ def clusters_of(snapshot: Snapshot, host: str) -> list[Cluster]:
     return [c for c in snapshot.clusters if any(endpoint.address == host for endpoint in c.endpoints)]
 
 
-def addresses_of(cluster: Cluster, resolver: Resolver) -> list[Address]:
-    """The addresses of a cluster now, in the order of its endpoints, each once."""
-    found: dict[Address, None] = {}
+def addresses_of(cluster: Cluster, resolver: Resolver) -> dict[Address, Endpoint]:
+    """The addresses of a cluster now, in the order of its endpoints, with the endpoint that each comes of.
+
+    An address that is there twice is that of the lowest priority, else of the first.
+    """
+    found: dict[Address, Endpoint] = {}
     for endpoint in cluster.endpoints:
         literal = is_ip_literal(endpoint.address)
-        for address in (endpoint.address,) if literal else resolver.addresses(endpoint.address):
-            found[Address(address, endpoint.port)] = None
-    return list(found)
+        for host in (endpoint.address,) if literal else resolver.addresses(endpoint.address):
+            address = Address(host, endpoint.port)
+            known = found.get(address)
+            if known is None or endpoint.priority < known.priority:
+                found[address] = endpoint
+    return found
 
 
 def resolve(cluster: Cluster, resolver: Resolver, layout: Layout) -> Resolved:
     """What workers are told of a cluster."""
     addresses = addresses_of(cluster, resolver)
     records = layout.allot([("endpoint", cluster.name, str(address)) for address in addresses])
-    return Resolved(cluster.name, [(*a, record) for a, record in zip(addresses, records, strict=True)])
+    targets = [
+        Target(*address, record, endpoint.weight, endpoint.priority, endpoint.healthy)
+        for (address, endpoint), record in zip(addresses.items(), records, strict=True)
+    ]
+    return Resolved(cluster.name, targets)

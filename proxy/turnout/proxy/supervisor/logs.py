@@ -43,4 +43,6 @@ def _timestamp(record: logging.LogRecord) -> str:
 
 
 def _short_name(record: logging.LogRecord) -> str:
-    return record.name.removeprefix("turnout.proxy.").partition(".")[0]
+    """The room that speaks: `supervisor` of `turnout.proxy.supervisor.pool`."""
+    names = record.name.split(".")
+    return names[2] if names[0] == "turnout" and len(names) > 2 else names[0]

@@ -21,6 +21,7 @@ from turnout.proxy.telemetry.layout import (
     RouteWord,
     Word,
 )
+from turnout.rules.source import Discovery
 
 NANOSECOND = 1e-9
 ROUTE = ("route", "predictor")
@@ -91,6 +92,8 @@ class ProxyCollector(Collector):
         for word, name, text in DOWNSTREAM_BYTES:
             yield CounterMetricFamily(name, text, value=sum(words[word] for _, words in self._routes))
         yield from _supervisor_families(self._facts)
+        if self._facts.discovery is not None:
+            yield from _discovery_families(self._facts.discovery)
 
     def _requests(self) -> Metric:
         family = CounterMetricFamily("turnout_requests", "Requests that ended", labels=[*ROUTE, "code_class", "flag"])
@@ -164,3 +167,21 @@ def _supervisor_families(facts: Facts) -> Iterator[Metric]:
     yield CounterMetricFamily("turnout_worker_restarts", "Workers replaced", value=facts.worker_restarts)
     yield CounterMetricFamily("turnout_dns_failures", "Names not resolved", value=facts.dns_failures)
     yield GaugeMetricFamily("turnout_start_time_seconds", "When the supervisor started", value=facts.started_at)
+
+
+def _discovery_families(discovery: Discovery) -> Iterator[Metric]:
+    yield GaugeMetricFamily(
+        "turnout_xds_connected", "Whether the control plane is there and answers", value=discovery.connected
+    )
+    for name, text, counts in (
+        ("turnout_xds_acks", "Responses of the control plane that were taken", discovery.acks),
+        ("turnout_xds_nacks", "Responses of the control plane that were refused, in whole or in part", discovery.nacks),
+    ):
+        family = CounterMetricFamily(name, text, labels=["type"])
+        for kind, count in counts.items():
+            family.add_metric([kind], count)
+        yield family
+    updated = GaugeMetricFamily("turnout_xds_last_update_timestamp_seconds", "When a response was last taken")
+    if discovery.updated_at:
+        updated.add_metric([], discovery.updated_at)
+    yield updated

@@ -28,6 +28,11 @@ class ProxyOptions(msgspec.Struct, frozen=True):
     admin: Address = Address("127.0.0.1", 9901)
     workers: int = 1
     worker: Options = Options()
+    listen_wins: bool = False
+    """Whether `listen` is the address of a configuration's only listener, whatever that one says."""
+    wait_for_better: bool = False
+    """Whether a first configuration that can't serve is not the end: a control plane may push a better one, while
+    files stay wrong until somebody is told."""
     dns_refresh_s: float = 5.0
     """Envoy's `dns_refresh_rate` default."""
     log_level: str = "info"

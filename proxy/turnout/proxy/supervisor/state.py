@@ -8,7 +8,7 @@ import time
 import msgspec
 
 from turnout.rules.diagnostics import Diagnostic
-from turnout.rules.source import Loaded
+from turnout.rules.source import Discovery, Loaded
 
 
 class Served(msgspec.Struct, frozen=True):
@@ -29,7 +29,7 @@ class ConfigError(msgspec.Struct, frozen=True):
 
 
 class Facts(msgspec.Struct, frozen=True):
-    """What the supervisor adds to the counters of its workers."""
+    """What the supervisor adds to the counters of its workers. `discovery` is None without a control plane."""
 
     version: str
     reload_successes: int
@@ -40,6 +40,7 @@ class Facts(msgspec.Struct, frozen=True):
     worker_restarts: int
     dns_failures: int
     started_at: float
+    discovery: Discovery | None = None
 
 
 class State:

@@ -3,7 +3,8 @@
 Its life, in one line each:
 
 * starting: workers are started first, the admin is imported and opened while they load, then the source's first
-  update is applied. If that one can't serve, there is nothing to go back to: the proxy fails.
+  update is applied; until then no port is open and /ready is 503. If that one can't serve, there is nothing to go
+  back to: the proxy fails, or (`wait_for_better`) waits for the next one.
 * serving: each further update is applied whole or not at all (`configuration`), dead workers are replaced
   (`pool`). SIGHUP asks the source to look again.
 * handing over (SIGUSR2): a successor inherits the sockets; once it serves, this one drains.
@@ -66,7 +67,7 @@ class Supervisor:
         self.sockets = Sockets(options.listen, options.workers, inheritance.listeners if inheritance else ())
         self.pool = Pool(options.workers, worker_command, options.worker, self.blocks.fd, self._on_death, self._fail)
         self.configuration = Configuration(
-            self.state, self.layout, self.sockets, self.pool, lookup, options.dns_refresh_s
+            self.state, self.layout, self.sockets, self.pool, lookup, options.dns_refresh_s, options.listen_wins
         )
         self._source = source
         self._successor_command = successor_command
@@ -107,6 +108,10 @@ class Supervisor:
         """The reason that this proxy should get no requests now; empty if it should."""
         return self.state.why_not_ready(self.pool.not_serving())
 
+    def source_dump(self) -> object | None:
+        """What the source of configurations tells of itself."""
+        return self._source.dump()
+
     def facts(self) -> Facts:
         """The numbers that no worker counts."""
         state = self.state
@@ -120,6 +125,7 @@ class Supervisor:
             worker_restarts=self.pool.restarts,
             dns_failures=self.configuration.resolver.failures,
             started_at=state.started_at,
+            discovery=self._source.discovery(),
         )
 
     # Start and end
@@ -219,7 +225,12 @@ class Supervisor:
         async for update in self._source.updates():
             first = self.state.served is None
             await self.configuration.apply(update)
-            if self.state.served is None:
+            served = self.state.served
+            if served is not None and served.loaded is update:
+                self._source.on_served(served.loaded)
+            if served is None:
+                if self.options.wait_for_better:
+                    continue
                 self._fail("could not start: there is no configuration to serve")
                 return
             if first and self._inheritance is not None and self._admin is not None:

@@ -6,6 +6,7 @@ travel beside the frame that needs them (SCM_RIGHTS). A pair that closes ends th
 
 import msgspec
 
+from turnout.proxy.cluster.endpoint import Target
 from turnout.proxy.net.options import Options
 
 
@@ -43,13 +44,13 @@ class Configure(Message, frozen=True):
 
 
 class Resolved(Message, frozen=True):
-    """The addresses of one cluster now: those of DNS names resolved, each with its counter record's offset.
+    """The endpoints of one cluster now, each address once: those of DNS names resolved.
 
     Sent for every cluster, before the Configure that names it and again at each change.
     """
 
     cluster: str
-    endpoints: list[tuple[str, int, int]]
+    endpoints: list[Target]
 
 
 class Drain(Message, frozen=True):

@@ -12,8 +12,7 @@ from functools import partial
 from typing import NamedTuple
 
 from turnout.proxy.cluster.cluster import Cluster
-from turnout.proxy.cluster.endpoint import Endpoint
-from turnout.proxy.cluster.round_robin import RoundRobin
+from turnout.proxy.cluster.endpoint import Endpoint, Target
 from turnout.proxy.exchange import Exchange, Scope, Services
 from turnout.proxy.filters.peer import Peer
 from turnout.proxy.net.access_log import AccessLog
@@ -61,7 +60,7 @@ class Worker:
         self._listeners: dict[str, Listener] = {}
         self._contexts: dict[str, ListenerContext] = {}
         self._clusters: dict[str, Cluster] = {}
-        self._addresses: dict[str, list[tuple[str, int, int]]] = {}
+        self._targets: dict[str, list[Target]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._flush_log()
 
@@ -81,7 +80,7 @@ class Worker:
             self._spawn(listener.stop(partial(_make_protocol, context)))
 
     def apply_endpoints(self, message: Resolved) -> None:
-        self._addresses[message.cluster] = message.endpoints
+        self._targets[message.cluster] = message.endpoints
         cluster = self._clusters.get(message.cluster)
         if cluster is not None:
             self._drop(cluster.apply_endpoints(message.endpoints))
@@ -122,12 +121,12 @@ class Worker:
         for config in snapshot.clusters:
             cluster = before.pop(config.name, None)
             if cluster is None:
-                cluster = Cluster(config, RoundRobin(random.getrandbits(16)), self._counters)
-                cluster.apply_endpoints(self._addresses.get(config.name, ()))
+                cluster = Cluster(config, random.random, self._counters)
+                cluster.apply_endpoints(self._targets.get(config.name, ()))
             cluster.config = config
             self._clusters[config.name] = cluster
         for name, gone in before.items():
-            self._addresses.pop(name, None)
+            self._targets.pop(name, None)
             self._drop(gone.apply_endpoints(()))
 
     def _apply_scope(self, name: str, table: Table, no_route_record: int, version: str) -> None:
@@ -194,7 +193,8 @@ class _Built(NamedTuple):
 def _build(message: Configure) -> _Built:
     snapshot = decode_snapshot(message.snapshot)
     records = dict(zip(route_keys(snapshot), message.records, strict=True))
-    tables = {listener.name: Table(listener, snapshot.missing, records) for listener in snapshot.listeners}
+    missing, cold = snapshot.missing, snapshot.cold
+    tables = {listener.name: Table(listener, missing, records, cold=cold) for listener in snapshot.listeners}
     return _Built(snapshot, tables, records[NO_ROUTE_KEY])
 
 

@@ -1,16 +1,27 @@
-"""All checks of one document, by its kind."""
+"""All checks of one document, by its kind.
+
+A document is checked once, and what was found stays with it: a control plane compiles all documents for each change of
+one.
+"""
 
 from turnout.rules.checks.common import check_metadata
 from turnout.rules.checks.httproute import check_httproute
 from turnout.rules.checks.others import check_gateway, check_grant, check_predictor
-from turnout.rules.documents.document import Document, Report
+from turnout.rules.documents.document import Document, Report, Reporter
 from turnout.rules.documents.gateway import Gateway, Namespace, ReferenceGrant
 from turnout.rules.documents.httproute import HTTPRoute
 
 
 def check_document(document: Document, report: Report) -> None:
     """Say what is wrong with the content of a document that loaded."""
-    say = report.on(document)
+    if document.findings is None:
+        own = Report()
+        _check(document, own.on(document))
+        document.findings = tuple(own.found)
+    report.found += document.findings
+
+
+def _check(document: Document, say: Reporter) -> None:
     check_metadata(say)
     match document.resource:
         case HTTPRoute() as route:

@@ -14,8 +14,8 @@ from turnout.rules.documents.httproute import (
 )
 from turnout.rules.durations import limit_s
 
-Resolve = Callable[[BackendRef, int], str]
-"""The cluster's name of a rule's backendRef and its index."""
+Resolve = Callable[[BackendRef, int], tuple[str, bool]]
+"""Of a rule's backendRef and its index: the cluster's name, and whether that is missing."""
 
 
 class Filters(msgspec.Struct, frozen=True):
@@ -53,7 +53,7 @@ def compile_action(rule: Rule, filters: Filters, resolve: Resolve) -> s.Action:
     """What a rule does. No backend, or weights that sum to 0, is a 500 (HTTPRouteRule.backendRefs)."""
     if filters.redirect is not None:
         return filters.redirect
-    backends = tuple(_backend(ref, resolve(ref, index)) for index, ref in enumerate(rule.backend_refs))
+    backends = tuple(_backend(ref, *resolve(ref, index)) for index, ref in enumerate(rule.backend_refs))
     if not backends:
         return s.Respond(500, "the rule has no backend")
     if not any(b.weight for b in backends):
@@ -67,8 +67,9 @@ def compile_action(rule: Rule, filters: Filters, resolve: Resolve) -> s.Action:
     )
 
 
-def _backend(ref: BackendRef, cluster: str) -> s.Backend:
-    if not ref.filters:
+def _backend(ref: BackendRef, cluster: str, missing: bool) -> s.Backend:
+    # The share of what is missing is a 500, whatever its filters say (HTTPBackendRef.filters).
+    if missing or not ref.filters:
         return s.Backend(cluster, ref.weight)
     f = compile_filters(ref.filters)
     return s.Backend(cluster, ref.weight, f.request_headers, f.response_headers, f.rewrite, f.redirect)

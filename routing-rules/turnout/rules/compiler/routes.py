@@ -1,5 +1,6 @@
 """HTTPRoute documents as the routes of a Snapshot: one for each match of each rule."""
 
+import re
 from collections.abc import Iterator
 
 import msgspec
@@ -13,6 +14,7 @@ from turnout.rules.documents.httproute import BackendRef, HeaderMatch, HTTPRoute
 
 _PATH_KINDS: dict[str, s.PathKind] = {"Exact": "exact", "PathPrefix": "path_prefix", "RegularExpression": "regex"}
 _ANY = RouteMatch()
+_UNRESERVED = re.compile(r"%(2[DEde]|3[0-9]|[46][1-9A-Fa-f]|[57][0-9Aa]|5[Ff]|7[Ee])")
 
 
 class Entry(msgspec.Struct):
@@ -47,12 +49,12 @@ def _compile_rule(say: Reporter, route: HTTPRoute, number: int, rule: Rule, refe
     meta = route.metadata
     path = ("spec", "rules", number)
 
-    def resolve(ref: BackendRef, index: int) -> str:
+    def resolve(ref: BackendRef, index: int) -> tuple[str, bool]:
         place = (*path, "backendRefs", index)
         name, missing = references.resolve(ref, meta.namespace, lambda: say.document.origin(*place))
         if missing is not None:
             say.warning(place, missing.code, missing.message)
-        return name
+        return name, missing is not None
 
     filters = compile_filters(rule.filters)
     action = compile_action(rule, filters, resolve)
@@ -60,18 +62,26 @@ def _compile_rule(say: Reporter, route: HTTPRoute, number: int, rule: Rule, refe
         place = (*path, "backendRefs") if rule.backend_refs else path
         code = "zero-weights" if rule.backend_refs else "no-backends"
         say.warning(place, code, f"{action.message}; every request gets a 500")
+    edits = _layers(filters.request_headers), _layers(filters.response_headers)
     name = f"{meta.namespace}/{meta.name}/{rule.name or number}"
     age = age_of(meta)
     for index, written in enumerate(rule.matches or (_ANY,)):
         match = _compile_match(written)
         key = precedence(match, age, number, index)
-        compiled = s.Route(name, match, action, filters.request_headers, filters.response_headers)
+        compiled = s.Route(name, match, action, *edits)
         yield Entry(key, compiled, say.document, number, index)
+
+
+def _layers(edits: s.HeaderEdits) -> tuple[s.HeaderEdits, ...]:
+    return () if edits == s.NO_EDITS else (edits,)
 
 
 def _compile_match(match: RouteMatch) -> s.Match:
     kind = _PATH_KINDS[match.path.type]
     value = match.path.value
+    if kind != "regex":
+        # A request's path is matched without needless escapes (RFC 3986 §6.2.2.2).
+        value = _UNRESERVED.sub(lambda found: chr(int(found[1], 16)), value)
     if kind == "path_prefix" and len(value) > 1:
         value = value.removesuffix("/")
     return s.Match(

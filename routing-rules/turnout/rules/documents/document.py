@@ -30,12 +30,13 @@ LATER_KINDS = frozenset(
 
 
 class Document(msgspec.Struct):
-    """One document. `raw` is kept for its lines."""
+    """One document. `raw` is kept for its lines; `findings` are those of `check_document`, once it was asked."""
 
     file: str
     line: int
     raw: Value
     resource: AnyResource
+    findings: tuple[Diagnostic, ...] | None = None
 
     def origin(self, *path: str | int) -> Origin:
         """Where the value at `path` is written."""
