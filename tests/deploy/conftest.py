@@ -97,6 +97,18 @@ def demo_ports() -> dict[str, int]:
 
 
 @pytest.fixture
+def control_ports() -> dict[str, int]:
+    """What `--control` adds, by flag."""
+    flags = ("--xds", "--api", "--second-listen", "--second-admin")
+    return dict(zip(flags, free_ports(len(flags)), strict=True))
+
+
+@pytest.fixture
+def control_options(control_ports: dict[str, int]) -> list[str]:
+    return ["--control", *(f"{flag}=127.0.0.1:{port}" for flag, port in control_ports.items())]
+
+
+@pytest.fixture
 def demo_rules(tmp_path: Path, demo_ports: dict[str, int]) -> Path:
     """A copy of the canary example, on free ports."""
     text = (examples_path() / "canary.yaml").read_text()
@@ -113,10 +125,10 @@ async def start_demo(demo_rules: Path, demo_ports: dict[str, int]) -> AsyncItera
     """`await start_demo()` runs the demo and returns once it is ready; what is left of it is killed after the test."""
     runs: list[DemoRun] = []
 
-    async def start(turnout: Sequence[str] = TURNOUT, until_ready: bool = True) -> DemoRun:
+    async def start(turnout: Sequence[str] = TURNOUT, until_ready: bool = True, options: Sequence[str] = ()) -> DemoRun:
         addresses = [f"--{name}=127.0.0.1:{demo_ports[name]}" for name in ("listen", "admin")]
         process = await asyncio.create_subprocess_exec(
-            *turnout, "up", "--demo", "--rules", str(demo_rules), *addresses,
+            *turnout, "up", "--demo", "--rules", str(demo_rules), *addresses, *options,
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, start_new_session=True,
         )  # fmt: skip
         run = DemoRun(process, demo_rules, demo_ports)

@@ -19,7 +19,7 @@ def turnout(*words: str) -> subprocess.CompletedProcess[str]:
     [
         ([], "required: COMMAND"),
         (["fly"], "invalid choice: 'fly'"),
-        (["proxy"], "required: --rules"),
+        (["proxy"], "one of the arguments --rules --xds is required"),
         (["proxy", "--rules"], "--rules: expected at least one argument"),
         (["proxy", "--rules", "a", "--listen", "8080"], "--listen: '8080' is not HOST:PORT"),
         (["proxy", "--rules", "a", "--workers", "0"], "--workers: '0' is not a number of workers"),

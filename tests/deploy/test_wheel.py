@@ -48,7 +48,7 @@ def pip(*arguments: str) -> None:
 def test_the_wheel_holds_the_package_its_examples_and_nothing_else(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     strangers = [
-        n for n in names if not re.match(r"turnout/(rules|predictors|proxy|deploy)/|turnout-[^/]*dist-info/", n)
+        n for n in names if not re.match(r"turnout/(rules|predictors|proxy|xds|deploy)/|turnout-[^/]*dist-info/", n)
     ]
     assert strangers == []
     examples = {path.name for path in (ROOT / "routing-rules" / "examples").iterdir()}

@@ -65,6 +65,14 @@ def workers(text: str) -> int:
     return int(text)
 
 
+def key_value(text: str) -> tuple[str, str]:
+    """Read `KEY=VALUE`; the value may be empty."""
+    key, equals, value = text.partition("=")
+    if not (key and equals):
+        raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE")
+    return key, value
+
+
 def add_output(parser: argparse.ArgumentParser) -> None:
     """`-o json`, as on every command that prints."""
     parser.add_argument("-o", "--output", choices=("text", "json"), default="text", help="default: text")

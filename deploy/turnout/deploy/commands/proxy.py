@@ -1,4 +1,6 @@
-"""The router: it reads the rules, watches them, and splits the traffic by them.
+"""The router: it splits the traffic by rules, which it reads from files and watches, or gets from a control plane.
+
+With --xds, listeners come from the control plane, and --listen, if given, is where the only one of them listens.
 
 Signals: SIGHUP reads the rules again; SIGTERM and SIGINT drain and end; SIGUSR2 hands the sockets to a successor.
 """
@@ -7,7 +9,10 @@ import argparse
 import sys
 from collections.abc import Iterable
 
+import msgspec
+
 from turnout.deploy.arguments import cidr, duration_s, duration_text, host_port, timeout_s, workers
+from turnout.deploy.node import add_node, add_xds, xds_options
 from turnout.proxy.net.options import Options
 from turnout.proxy.supervisor.options import ProxyOptions
 
@@ -15,12 +20,15 @@ LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The rules, which a proxy cannot do without, and `add_options`."""
-    add_rules(parser, required=True)
+    """Where the rules come from, which a proxy cannot do without, and `add_options`."""
+    sources = parser.add_mutually_exclusive_group(required=True)
+    add_rules(sources)
+    add_xds(sources)
+    add_node(parser)
     add_options(parser)
 
 
-def add_rules(parser: argparse.ArgumentParser, required: bool) -> None:
+def add_rules(parser: "argparse._ActionsContainer") -> None:
     """`--rules PATH…`, which may be given several times."""
     parser.add_argument(
         "--rules",
@@ -28,7 +36,6 @@ def add_rules(parser: argparse.ArgumentParser, required: bool) -> None:
         nargs="+",
         action="extend",
         default=[],
-        required=required,
         help="a file of rule documents, or a folder of such files; may be given several times",
     )
 
@@ -55,9 +62,7 @@ def _add_addresses(parser: argparse.ArgumentParser, defaults: ProxyOptions) -> N
         ("--listen", defaults.listen, "where requests come in"),
         ("--admin", defaults.admin, "where /ready, /metrics and the rest of the admin are"),
     ):
-        parser.add_argument(
-            flag, metavar="HOST:PORT", type=host_port, default=default, help=f"{text} (default: {default})"
-        )
+        parser.add_argument(flag, metavar="HOST:PORT", type=host_port, help=f"{text} (default: {default})")
     parser.add_argument(
         "--workers",
         metavar="N",
@@ -108,8 +113,8 @@ def _add_logs(parser: argparse.ArgumentParser, defaults: ProxyOptions, worker: O
 def options(arguments: argparse.Namespace) -> ProxyOptions:
     """What the command line says, as the proxy wants it."""
     return ProxyOptions(
-        listen=arguments.listen,
-        admin=arguments.admin,
+        listen=arguments.listen or ProxyOptions().listen,
+        admin=arguments.admin or ProxyOptions().admin,
         workers=arguments.workers,
         worker=Options(
             trusted=tuple(arguments.trusted),
@@ -126,15 +131,31 @@ def options(arguments: argparse.Namespace) -> ProxyOptions:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run until told to stop; the exit code."""
+    """Run until told to stop; the exit code. Raises UsageError and Failure."""
+    node = xds_options(arguments)
+    if node is None:
+        return run_from_files(arguments)
+    # Only now: a sidecar with rules of its own never loads gRPC and protobuf.
+    from turnout.proxy.supervisor.run import run_proxy
+    from turnout.xds.client.source import XdsSource
+
+    chosen = msgspec.structs.replace(options(arguments), listen_wins=arguments.listen is not None, wait_for_better=True)
+    return run_proxy(chosen, XdsSource(node))
+
+
+def run_from_files(arguments: argparse.Namespace) -> int:
+    """Run by the files of --rules until told to stop; the exit code."""
     from turnout.proxy.supervisor.run import run_proxy
     from turnout.rules.files import FileSource
 
     return run_proxy(options(arguments), FileSource(arguments.rules))
 
 
-def command(options: ProxyOptions, rules: Iterable[str]) -> list[str]:
-    """The command line of a proxy with these options, for a process of its own."""
+def command(options: ProxyOptions, source: Iterable[str]) -> list[str]:
+    """The command line of a proxy with these options, for a process of its own.
+
+    `source` are the words that say where its rules come from: `--rules PATH…`, or `--xds …` and what belongs to it.
+    """
     worker = options.worker
     flags = {
         "--listen": options.listen,
@@ -158,6 +179,5 @@ def command(options: ProxyOptions, rules: Iterable[str]) -> list[str]:
         *words,
         "--trusted",
         *worker.trusted,
-        "--rules",
-        *rules,
+        *source,
     ]

@@ -1,10 +1,13 @@
-"""What `turnout up --demo` runs: two model servers, where the rules expect them, and the router before them.
+"""What `turnout up --demo` runs: two model servers, where the rules expect them, and the router before them; with
+--control a control plane, and two routers that get their rules from it.
 
 Plain data and decisions; `turnout.deploy.demo.runner` starts what is planned here.
 """
 
 import sys
 from typing import NamedTuple
+
+import msgspec
 
 from turnout.deploy.commands import proxy
 from turnout.deploy.errors import Failure
@@ -41,32 +44,74 @@ class Predictor(NamedTuple):
         return [sys.executable, "-m", "turnout.predictors.demo", *(w for pair in options.items() for w in pair)]
 
 
+class Control(NamedTuple):
+    """A control plane to start, and the address of a second router. `state` is the path of its store."""
+
+    xds: Address
+    api: Address
+    second_listen: Address
+    second_admin: Address
+    state: str
+
+    def command(self, rules: list[str]) -> list[str]:
+        """Its command line."""
+        options = {"--xds": self.xds, "--api": self.api, "--state": self.state}
+        words = [f"{flag}={value}" for flag, value in options.items()]
+        return [sys.executable, "-m", "turnout.deploy", "control", *words, "--rules", *rules]
+
+    def source(self, node_id: str) -> list[str]:
+        """Where a router's rules come from. It keeps no copy of them: the demo leaves nothing behind."""
+        return [f"--xds={reachable(self.xds)}", f"--node-id={node_id}", "--xds-cache=off"]
+
+
 class Plan(NamedTuple):
     """All that one demo runs. `rules` are absolute paths."""
 
     options: ProxyOptions
     rules: list[str]
     predictors: list[Predictor]
+    control: Control | None = None
+
+    def routers(self) -> dict[str, ProxyOptions]:
+        """The routers by name."""
+        control = self.control
+        if control is None:
+            return {"router": self.options}
+        second = msgspec.structs.replace(self.options, listen=control.second_listen, admin=control.second_admin)
+        return {"router": self.options, "router-2": second}
 
     def addresses(self) -> list[Address]:
         """Every address that has to be free."""
-        return [self.options.listen, self.options.admin, *(p.address for p in self.predictors)]
+        control = [self.control.xds, self.control.api] if self.control else []
+        routers = [address for options in self.routers().values() for address in (options.listen, options.admin)]
+        return [*routers, *control, *(p.address for p in self.predictors)]
 
     def commands(self) -> dict[str, list[str]]:
-        """The command line of each process by its name; the router last, so that it ends first."""
+        """The command line of each process by its name; the routers last, so that they end first."""
         commands = {p.name: p.command() for p in self.predictors}
-        return {**commands, "router": proxy.command(self.options, self.rules)}
+        if self.control is not None:
+            commands["control"] = self.control.command(self.rules)
+        for name, options in self.routers().items():
+            source = self.control.source(name) if self.control else ["--rules", *self.rules]
+            commands[name] = proxy.command(options, source)
+        return commands
 
     def readiness(self) -> list[tuple[str, Address, str]]:
         """Name, address and path of every readiness check."""
         checks = [(p.name, p.address, "/v2/health/ready") for p in self.predictors]
-        return [*checks, ("router", reachable(self.options.admin), "/ready")]
+        if self.control is not None:
+            checks.append(("control", reachable(self.control.api), "/ready"))
+        return [*checks, *((name, reachable(options.admin), "/ready") for name, options in self.routers().items())]
 
     def __str__(self) -> str:
         """What the user is told once all is ready."""
-        listen, admin = reachable(self.options.listen), reachable(self.options.admin)
-        curl = f"curl -s http://{listen}/v2/models/{MODEL}/infer -H 'content-type: application/json'"
-        lines = ["", "Everything is ready.", "", f"  {'router':8}  http://{listen}  (admin: http://{admin})"]
+        curl = f"curl -s http://{reachable(self.options.listen)}/v2/models/{MODEL}/infer"
+        curl += " -H 'content-type: application/json'"
+        lines = ["", "Everything is ready.", ""]
+        for name, options in self.routers().items():
+            lines.append(f"  {name:8}  http://{reachable(options.listen)}  (admin: http://{reachable(options.admin)})")
+        if self.control is not None:
+            lines.append(f"  {'control':8}  http://{reachable(self.control.api)}  (xDS: {reachable(self.control.xds)})")
         lines += [f"  {p.name:8}  http://{p.address}  ({p.classifier})" for p in self.predictors]
         lines += [f"  {'rules':8}  {path}" for path in self.rules]
         lines += [
@@ -79,9 +124,18 @@ class Plan(NamedTuple):
             "",
             f"  {curl} -H 'x-canary: true' -d '{BODY}'",
             "",
-            "Edit the rules and save them: the split moves at once. Ctrl-C ends all of it.",
-            "",
         ]
+        if self.control is not None:
+            api = f"--api {reachable(self.control.api)}"
+            lines += [
+                "See who has which rules, and what happened to them:",
+                "",
+                f"  turnout status {api}",
+                f"  turnout history {api}",
+                "",
+            ]
+        split = "the split moves at once" if self.control is None else "the split moves in both routers"
+        lines += [f"Edit the rules and save them: {split}. Ctrl-C ends all of it.", ""]
         return "\n".join(lines)
 
 

@@ -1,0 +1,103 @@
+"""What a resource needs of others, read from its message: the names that a client has to ask for or to wait for.
+
+The messages were checked before (`translate.from_envoy.check_resource`), so only what is supported is looked at.
+"""
+
+from collections.abc import Callable, Iterator
+
+import msgspec
+from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from envoy.config.listener.v3.listener_components_pb2 import FilterChain
+from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.config.route.v3.route_components_pb2 import RouteAction
+from envoy.config.route.v3.route_pb2 import RouteConfiguration
+from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
+    HttpConnectionManager,
+)
+
+from turnout.xds.resources import CLUSTER, LISTENER, ROUTES
+
+
+class Needs(msgspec.Struct, frozen=True):
+    """`routes`: route configurations of a listener. `endpoints`: the load assignment of a cluster.
+
+    `clusters`: those that routes name; True if one that the control plane does not tell is known to be missing
+    (`cluster_not_found_response_code: INTERNAL_SERVER_ERROR`), so that there is nothing to wait for. `is_api`: a
+    listener for gRPC's own client, at which nothing comes in.
+    """
+
+    routes: tuple[str, ...] = ()
+    clusters: dict[str, bool] = {}
+    endpoints: str | None = None
+    is_api: bool = False
+
+
+NOTHING = Needs()
+
+
+def read_needs(type_url: str, body: bytes) -> Needs:
+    """The needs of one resource. Raises google.protobuf.message.DecodeError for what is no such message."""
+    reader = _READERS.get(type_url)
+    return reader(body) if reader else NOTHING
+
+
+def _of_listener(body: bytes) -> Needs:
+    routes: dict[str, None] = {}
+    clusters: dict[str, bool] = {}
+    listener = Listener.FromString(body)
+    if listener.HasField("api_listener"):
+        return Needs(is_api=True)
+    for manager in _managers(listener):
+        if manager.HasField("rds"):
+            routes[manager.rds.route_config_name] = None
+        elif manager.HasField("route_config"):
+            _add_clusters(manager.route_config, clusters)
+    return Needs(routes=tuple(routes), clusters=clusters)
+
+
+def _of_routes(body: bytes) -> Needs:
+    clusters: dict[str, bool] = {}
+    _add_clusters(RouteConfiguration.FromString(body), clusters)
+    return Needs(clusters=clusters)
+
+
+def _of_cluster(body: bytes) -> Needs:
+    cluster = Cluster.FromString(body)
+    if cluster.type != Cluster.EDS:
+        return NOTHING
+    return Needs(endpoints=cluster.eds_cluster_config.service_name or cluster.name)
+
+
+_READERS: dict[str, Callable[[bytes], Needs]] = {CLUSTER: _of_cluster, LISTENER: _of_listener, ROUTES: _of_routes}
+
+
+def _managers(listener: Listener) -> Iterator[HttpConnectionManager]:
+    chains: list[FilterChain] = [*listener.filter_chains]
+    if listener.HasField("default_filter_chain"):
+        chains.append(listener.default_filter_chain)
+    for chain in chains:
+        for network_filter in chain.filters:
+            manager = HttpConnectionManager()
+            if network_filter.typed_config.Unpack(manager):
+                yield manager
+
+
+def _add_clusters(configuration: RouteConfiguration, clusters: dict[str, bool]) -> None:
+    for host in configuration.virtual_hosts:
+        for route in host.routes:
+            if not route.HasField("route"):
+                continue
+            action = route.route
+            missing = action.cluster_not_found_response_code == RouteAction.INTERNAL_SERVER_ERROR
+            for name in _names(action):
+                # Waited for as soon as one route wants that.
+                clusters[name] = clusters.get(name, True) and missing
+
+
+def _names(action: RouteAction) -> Iterator[str]:
+    match action.WhichOneof("cluster_specifier"):
+        case "cluster":
+            yield action.cluster
+        case "weighted_clusters":
+            for cluster in action.weighted_clusters.clusters:
+                yield cluster.name

@@ -1,0 +1,152 @@
+"""Routes in Envoy's words as Route messages, and what holds them: virtual hosts, route configurations."""
+
+from collections.abc import Collection, Iterable, Iterator
+from typing import Any
+
+import msgspec
+from envoy.config.core.v3 import base_pb2
+from envoy.config.route.v3 import route_components_pb2 as components
+from envoy.config.route.v3 import route_pb2
+from envoy.type.matcher.v3 import regex_pb2
+
+from turnout.rules.snapshot import (
+    Backend,
+    Forward,
+    PathRewrite,
+    Redirect,
+    Respond,
+    VirtualHost,
+)
+from turnout.xds.translate.edits import compose_edits
+from turnout.xds.translate.emit.headers import add_request_edits, add_response_edits
+from turnout.xds.translate.emit.matches import make_match, make_regex
+from turnout.xds.translate.emit.values import make_duration, make_metadata
+from turnout.xds.translate.lower import Lowered, lower_route, make_site
+from turnout.xds.translate.names import HINT, MISSING, WHOLE_PATH
+
+_ACTION = components.RouteAction
+_STATUS = components.RedirectAction
+REDIRECT_CODES = {
+    301: _STATUS.MOVED_PERMANENTLY,
+    302: _STATUS.FOUND,
+    303: _STATUS.SEE_OTHER,
+    307: _STATUS.TEMPORARY_REDIRECT,
+    308: _STATUS.PERMANENT_REDIRECT,
+}
+MAX_BODY_BYTES = 4096
+"""Of a direct response, unless the route configuration says another (Envoy)."""
+
+
+def make_configuration(name: str, hosts: Iterable[Any]) -> Any:
+    """A RouteConfiguration of what `make_host` gives."""
+    message = route_pb2.RouteConfiguration(
+        name=name,
+        # Virtual hosts are named without ports.
+        ignore_port_in_host_matching=True,
+        virtual_hosts=hosts,
+    )
+    largest = max((len(body) for body in _bodies(message)), default=0)
+    if largest > MAX_BODY_BYTES:
+        message.max_direct_response_body_size_bytes.value = largest
+    return message
+
+
+def make_host(host: VirtualHost, port: int, missing: Collection[str]) -> Any:
+    """A VirtualHost. `port` is the listener's; a route that names a cluster of `missing` answers 500 there."""
+    site = make_site(port, host.domains)
+    lowered = [found for route in host.routes for found in lower_route(route, site)]
+    routes = [_make_route(found, missing) for found in lowered]
+    return components.VirtualHost(name=host.name, domains=host.domains, routes=routes)
+
+
+def add_missing(configurations: Iterable[Any], missing: Iterable[str]) -> None:
+    """Tell in each of the configurations which of the `missing` clusters none of them names."""
+    told = {name for message in configurations for name in _named(message)}
+    untold = [name for name in missing if name not in told]
+    if untold:
+        for message in configurations:
+            message.metadata.CopyFrom(make_metadata(**{MISSING: untold}))
+
+
+def _named(message: Any) -> Iterator[str]:
+    for host in message.virtual_hosts:
+        for route in host.routes:
+            yield route.route.cluster
+            yield from (cluster.name for cluster in route.route.weighted_clusters.clusters)
+
+
+def _bodies(message: Any) -> list[bytes]:
+    routes = [route for host in message.virtual_hosts for route in host.routes]
+    return [r.direct_response.body.inline_string.encode() for r in routes if r.HasField("direct_response")]
+
+
+def _make_route(lowered: Lowered, missing: Collection[str]) -> Any:
+    route = lowered.route
+    message = components.Route(name=route.name, match=make_match(route.match))
+    match route.action:
+        case Forward() as forward:
+            message.route.CopyFrom(_make_forward(forward, missing))
+        case Redirect() as redirect:
+            message.redirect.CopyFrom(_make_redirect(redirect))
+        case Respond() as respond:
+            body = base_pb2.DataSource(inline_string=respond.body or "")
+            message.direct_response.CopyFrom(components.DirectResponseAction(status=respond.status, body=body))
+    add_request_edits(message, compose_edits(route.request_headers))
+    add_response_edits(message, compose_edits(route.response_headers))
+    if lowered.hint is not None:
+        message.metadata.CopyFrom(make_metadata(**{HINT: msgspec.json.encode(lowered.hint).decode()}))
+    return message
+
+
+def _make_forward(forward: Forward, missing: Collection[str]) -> Any:
+    message = _ACTION(timeout=make_duration(forward.request_timeout_s))
+    only = forward.backends[0]
+    if forward.backends == (Backend(only.cluster),):
+        message.cluster = only.cluster
+    else:
+        message.weighted_clusters.clusters.extend(_make_share(backend) for backend in forward.backends)
+    if any(backend.cluster in missing for backend in forward.backends):
+        message.cluster_not_found_response_code = _ACTION.INTERNAL_SERVER_ERROR
+    if forward.backend_timeout_s is not None:
+        message.retry_policy.per_try_timeout.CopyFrom(make_duration(forward.backend_timeout_s))
+    if forward.rewrite is not None:
+        if forward.rewrite.hostname is not None:
+            message.host_rewrite_literal = forward.rewrite.hostname
+        if forward.rewrite.path is not None:
+            _add_rewrite(message, forward.rewrite.path)
+    return message
+
+
+def _make_share(backend: Backend) -> Any:
+    share = components.WeightedCluster.ClusterWeight(name=backend.cluster)
+    share.weight.value = backend.weight
+    add_request_edits(share, backend.request_headers)
+    add_response_edits(share, backend.response_headers)
+    if backend.rewrite is not None and backend.rewrite.hostname is not None:
+        share.host_rewrite_literal = backend.rewrite.hostname
+    return share
+
+
+def _make_redirect(redirect: Redirect) -> Any:
+    message = components.RedirectAction(
+        response_code=REDIRECT_CODES[redirect.status],
+        host_redirect=redirect.hostname,
+        port_redirect=redirect.port or 0,
+        strip_query=not redirect.keep_query,
+    )
+    if redirect.scheme is not None:
+        message.scheme_redirect = redirect.scheme
+    if redirect.path is not None and redirect.path.kind == "full":
+        message.path_redirect = redirect.path.value
+    elif redirect.path is not None:
+        message.prefix_rewrite = redirect.path.value
+    return message
+
+
+def _add_rewrite(message: Any, rewrite: PathRewrite) -> None:
+    if rewrite.kind == "full":
+        substitution = rewrite.value.replace("\\", "\\\\")
+        rule = regex_pb2.RegexMatchAndSubstitute(pattern=make_regex(WHOLE_PATH), substitution=substitution)
+        message.regex_rewrite.CopyFrom(rule)
+    else:
+        message.prefix_rewrite = rewrite.value

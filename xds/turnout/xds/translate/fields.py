@@ -1,0 +1,156 @@
+"""What of Envoy's API is supported, as one table: by message, by field. What is not in it is a fault that names it.
+
+A field is `READ`: it does here what it does in Envoy, and what is in it is looked up in turn; `HARMLESS`: it changes
+nothing that a client or a server could see of a proxy of ours; `Only(…)`: it may say what the proxy does anyway, and
+nothing else; `Packed(…)`: an extension, of the types that are named. `docs/xds.md` has the same table in words.
+"""
+
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from turnout.xds.translate.names import (
+    DNS_REFRESH_S,
+    HEAD_TIMEOUT_S,
+    MANAGER_TYPE,
+    NO_LIMIT,
+    ROUTER_TYPE,
+    STREAM_IDLE_TIMEOUT_S,
+    UPSTREAM_OPTIONS_TYPE,
+)
+
+
+class Only(NamedTuple):
+    """The one value that is the proxy's own; of a duration its seconds, of a wrapped value the value, of an enum its
+    name."""
+
+    value: Any
+
+
+class Packed(NamedTuple):
+    """An Any, or a map of them, of this type."""
+
+    type_url: str
+
+
+READ: Final = "read"
+HARMLESS: Final = "harmless"
+
+Rule: TypeAlias = str | Only | Packed
+_ONLY_TRUE, _ONLY_FALSE = Only(True), Only(False)
+
+
+def _fields(read: str = "", harmless: str = "", **others: Rule) -> dict[str, Rule]:
+    return {**dict.fromkeys(read.split(), READ), **dict.fromkeys(harmless.split(), HARMLESS), **others}
+
+
+_EDITS = "request_headers_to_add request_headers_to_remove response_headers_to_add response_headers_to_remove "
+
+SUPPORTED: Final[dict[str, dict[str, Rule]]] = {
+    # Listeners
+    "envoy.config.listener.v3.Listener": _fields(
+        "name address filter_chains metadata", "stat_prefix traffic_direction enable_reuse_port",
+        bind_to_port=_ONLY_TRUE,
+    ),
+    "envoy.config.listener.v3.FilterChain": _fields("filters", "name metadata"),
+    "envoy.config.listener.v3.Filter": _fields(harmless="name", typed_config=Packed(MANAGER_TYPE)),
+    "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager": _fields(
+        "rds route_config http_filters upgrade_configs common_http_protocol_options",
+        "stat_prefix",
+        codec_type=Only("HTTP1"),
+        use_remote_address=_ONLY_TRUE,
+        normalize_path=_ONLY_TRUE,
+        path_with_escaped_slashes_action=Only("KEEP_UNCHANGED"),
+        server_header_transformation=Only("PASS_THROUGH"),
+        generate_request_id=_ONLY_TRUE,
+        preserve_external_request_id=_ONLY_TRUE,
+        add_user_agent=_ONLY_FALSE,
+        strip_trailing_host_dot=_ONLY_TRUE,
+        request_headers_timeout=Only(HEAD_TIMEOUT_S),
+        stream_idle_timeout=Only(STREAM_IDLE_TIMEOUT_S),
+    ),
+    "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.UpgradeConfig": _fields(
+        "upgrade_type", enabled=_ONLY_TRUE
+    ),
+    "envoy.extensions.filters.network.http_connection_manager.v3.Rds": _fields("config_source route_config_name"),
+    "envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter": _fields(
+        harmless="name", typed_config=Packed(ROUTER_TYPE)
+    ),
+    "envoy.extensions.filters.http.router.v3.Router": _fields(
+        harmless="dynamic_stats", suppress_envoy_headers=_ONLY_TRUE
+    ),
+    # Routes
+    "envoy.config.route.v3.RouteConfiguration": _fields(
+        "name virtual_hosts most_specific_header_mutations_wins max_direct_response_body_size_bytes metadata " + _EDITS,
+        ignore_port_in_host_matching=_ONLY_TRUE,
+        validate_clusters=_ONLY_FALSE,
+    ),
+    "envoy.config.route.v3.VirtualHost": _fields("name domains routes " + _EDITS, "metadata"),
+    "envoy.config.route.v3.Route": _fields(
+        "name match route redirect direct_response metadata " + _EDITS, "decorator stat_prefix"
+    ),
+    "envoy.config.route.v3.RouteMatch": _fields(
+        "prefix path path_separated_prefix safe_regex case_sensitive runtime_fraction headers query_parameters"
+    ),
+    "envoy.config.route.v3.HeaderMatcher": _fields(
+        "name exact_match safe_regex_match range_match present_match prefix_match suffix_match contains_match "
+        "string_match invert_match treat_missing_header_as_empty"
+    ),
+    "envoy.config.route.v3.QueryParameterMatcher": _fields("name string_match present_match"),
+    "envoy.config.route.v3.RouteAction": _fields(
+        "cluster weighted_clusters cluster_not_found_response_code prefix_rewrite regex_rewrite host_rewrite_literal "
+        "timeout retry_policy"
+    ),
+    "envoy.config.route.v3.RetryPolicy": _fields("per_try_timeout"),
+    "envoy.config.route.v3.WeightedCluster": _fields("clusters total_weight"),
+    "envoy.config.route.v3.WeightedCluster.ClusterWeight": _fields("name weight host_rewrite_literal " + _EDITS),
+    "envoy.config.route.v3.RedirectAction": _fields(
+        "https_redirect scheme_redirect host_redirect port_redirect path_redirect prefix_rewrite regex_rewrite "
+        "response_code strip_query"
+    ),
+    "envoy.config.route.v3.DirectResponseAction": _fields("status body"),
+    # Clusters and endpoints
+    "envoy.config.cluster.v3.Cluster": _fields(
+        "name type eds_cluster_config connect_timeout load_assignment common_lb_config circuit_breakers",
+        "alt_stat_name metadata wait_for_warm_on_init",
+        dns_lookup_family=Only("V4_PREFERRED"),
+        dns_refresh_rate=Only(DNS_REFRESH_S),
+        typed_extension_protocol_options=Packed(UPSTREAM_OPTIONS_TYPE),
+    ),
+    "envoy.config.cluster.v3.Cluster.EdsClusterConfig": _fields("eds_config service_name"),
+    "envoy.config.cluster.v3.Cluster.CommonLbConfig": _fields(healthy_panic_threshold=Only(0.0)),
+    "envoy.config.cluster.v3.CircuitBreakers": _fields("thresholds"),
+    "envoy.config.cluster.v3.CircuitBreakers.Thresholds": _fields(
+        harmless="max_retries track_remaining",
+        max_connections=Only(NO_LIMIT),
+        max_pending_requests=Only(NO_LIMIT),
+        max_requests=Only(NO_LIMIT),
+    ),
+    "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": _fields(
+        "common_http_protocol_options explicit_http_config"
+    ),
+    "envoy.extensions.upstreams.http.v3.HttpProtocolOptions.ExplicitHttpConfig": _fields("http_protocol_options"),
+    "envoy.config.endpoint.v3.ClusterLoadAssignment": _fields("cluster_name endpoints policy"),
+    "envoy.config.endpoint.v3.ClusterLoadAssignment.Policy": _fields(overprovisioning_factor=Only(140)),
+    "envoy.config.endpoint.v3.LocalityLbEndpoints": _fields(
+        "lb_endpoints priority", "locality load_balancing_weight metadata proximity"
+    ),
+    "envoy.config.endpoint.v3.LbEndpoint": _fields("endpoint health_status load_balancing_weight", "metadata"),
+    "envoy.config.endpoint.v3.Endpoint": _fields("address", "hostname health_check_config"),
+    # What is used in several places
+    "envoy.config.core.v3.Address": _fields("socket_address"),
+    "envoy.config.core.v3.SocketAddress": _fields("address port_value"),
+    "envoy.config.core.v3.ConfigSource": _fields("ads self", "initial_fetch_timeout", resource_api_version=Only("V3")),
+    "envoy.config.core.v3.AggregatedConfigSource": {},
+    "envoy.config.core.v3.SelfConfigSource": _fields(transport_api_version=Only("V3")),
+    "envoy.config.core.v3.DataSource": _fields("inline_string inline_bytes"),
+    "envoy.config.core.v3.HeaderValueOption": _fields("header append append_action keep_empty_value"),
+    "envoy.config.core.v3.HeaderValue": _fields("key value"),
+    "envoy.config.core.v3.HttpProtocolOptions": _fields("idle_timeout"),
+    "envoy.config.core.v3.Http1ProtocolOptions": {},
+    "envoy.config.core.v3.Metadata": _fields("filter_metadata", "typed_filter_metadata"),
+    "envoy.config.core.v3.RuntimeFractionalPercent": _fields("default_value", "runtime_key"),
+    "envoy.type.v3.FractionalPercent": _fields("numerator denominator"),
+    "envoy.type.v3.Int64Range": _fields("start end"),
+    "envoy.type.matcher.v3.StringMatcher": _fields("exact prefix suffix contains safe_regex ignore_case"),
+    "envoy.type.matcher.v3.RegexMatcher": _fields("regex", "google_re2"),
+    "envoy.type.matcher.v3.RegexMatchAndSubstitute": _fields("pattern substitution"),
+}  # fmt: skip

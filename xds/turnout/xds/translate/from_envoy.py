@@ -1,0 +1,123 @@
+"""Envoy's resources as a Snapshot: the one door into it.
+
+A resource is checked by itself as it comes (`check_resource`), so that one that can't be used is refused by name and
+field and the others go on. First every field that is set is held against the table of what is supported, then what
+the fields say is read. `from_xds` puts those that were accepted together.
+"""
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+import msgspec
+from google.protobuf.message import DecodeError
+
+from turnout.rules.snapshot import Cluster, Forward, Listener, Snapshot, VirtualHost
+from turnout.xds.resources import CLUSTER, ENDPOINTS, LISTENER, ROUTES, Resource, Resources
+from turnout.xds.translate.faults import Fault, Faults, Place
+from turnout.xds.translate.lower import make_site, raise_routes
+from turnout.xds.translate.messages import RESOURCE_CLASSES
+from turnout.xds.translate.read.clusters import read_cluster, read_endpoints
+from turnout.xds.translate.read.listeners import ToldListener, is_for_grpc, read_listener
+from turnout.xds.translate.read.routes import Configuration, read_configuration
+from turnout.xds.translate.walk import walk_message
+
+__all__ = ["Fault", "check_resource", "from_xds"]
+
+_READERS: dict[str, Callable[[Any, Place], object]] = {
+    CLUSTER: read_cluster,
+    ENDPOINTS: read_endpoints,
+    LISTENER: read_listener,
+    ROUTES: read_configuration,
+}
+_NO_ROUTES = Configuration((), {})
+
+
+def check_resource(type_url: str, body: bytes) -> tuple[str, list[Fault]]:
+    """The name of a resource (empty if that can't be told) and why it can't be used. Does not raise."""
+    if type_url not in RESOURCE_CLASSES:
+        return "", [Fault(type_url, "", "", "this type of resource is not supported")]
+    try:
+        message = RESOURCE_CLASSES[type_url].FromString(body)
+    except DecodeError:
+        return "", [Fault(type_url, "", "", "is no valid message of this type")]
+    name: str = message.cluster_name if type_url == ENDPOINTS else message.name
+    faults = Faults()
+    place = Place(faults)
+    walk_message(message, place)
+    if not name:
+        place.at("cluster_name" if type_url == ENDPOINTS else "name").say("is empty")
+    if not (type_url == LISTENER and is_for_grpc(message)):
+        _READERS[type_url](message, place)
+    return name, [Fault(type_url, name, field, text) for field, text in faults.found.items()]
+
+
+def from_xds(resources: Resources, *, cold: Collection[str] = ()) -> Snapshot:
+    """The Snapshot of resources that `check_resource` has nothing against.
+
+    What routes name and no Cluster is there for is missing (500) if all of them say so by
+    `cluster_not_found_response_code: INTERNAL_SERVER_ERROR`, and else cold (503), as are those of `cold` and clusters
+    whose load assignment is not there. What only gRPC clients are given is left out.
+    """
+    absent: dict[str, bool] = {}
+    listeners = [_make_listener(told, resources, absent) for told in _read_listeners(resources)]
+    clusters, waiting = _make_clusters(resources, cold)
+    named = {*_named_clusters(listeners), *absent} - clusters.keys()
+    missing = {n for n in named if absent.get(n, False) and n not in cold and n not in waiting}
+    return Snapshot(
+        tuple(sorted(listeners, key=lambda listener: listener.name)),
+        tuple(clusters[name] for name in sorted(clusters)),
+        tuple(sorted(missing)),
+        tuple(sorted({*named, *waiting} - missing)),
+    )
+
+
+def _read_listeners(resources: Resources) -> list[ToldListener]:
+    messages = [_parse(resource) for resource in resources.get(LISTENER, {}).values()]
+    return [read_listener(message, Place(Faults())) for message in messages if not is_for_grpc(message)]
+
+
+def _make_listener(told: ToldListener, resources: Resources, absent: dict[str, bool]) -> Listener:
+    routes = _read_routes(told, resources.get(ROUTES, {}))
+    for name, is_error in routes.absent.items():
+        absent[name] = absent.get(name, True) and is_error
+    hosts = []
+    for host in routes.hosts:
+        site = make_site(told.sent_port, host.domains)
+        hosts.append(VirtualHost(host.name, host.domains, raise_routes(host.routes, site)))
+    return Listener(told.name, tuple(hosts), told.address, told.port)
+
+
+def _read_routes(told: ToldListener, configurations: Mapping[str, Resource]) -> Configuration:
+    if isinstance(told.routes, Configuration):
+        return told.routes
+    resource = configurations.get(told.routes)
+    return _NO_ROUTES if resource is None else read_configuration(_parse(resource), Place(Faults()))
+
+
+def _make_clusters(resources: Resources, cold: Collection[str]) -> tuple[dict[str, Cluster], set[str]]:
+    """Those that are there, by name, and the names of those that have no endpoints yet."""
+    assignments = resources.get(ENDPOINTS, {})
+    clusters: dict[str, Cluster] = {}
+    waiting: set[str] = set()
+    for resource in resources.get(CLUSTER, {}).values():
+        if not resource.wildcard:
+            continue
+        told = read_cluster(_parse(resource), Place(Faults()))
+        cluster = told.cluster
+        if told.assignment is not None and told.assignment in assignments:
+            endpoints = read_endpoints(_parse(assignments[told.assignment]), Place(Faults()))
+            cluster = msgspec.structs.replace(cluster, endpoints=endpoints)
+        elif told.assignment is not None or cluster.name in cold:
+            waiting.add(cluster.name)
+            continue
+        clusters[cluster.name] = cluster
+    return clusters, waiting
+
+
+def _named_clusters(listeners: Collection[Listener]) -> set[str]:
+    actions = [r.action for listener in listeners for host in listener.virtual_hosts for r in host.routes]
+    return {backend.cluster for a in actions if isinstance(a, Forward) for backend in a.backends}
+
+
+def _parse(resource: Resource) -> Any:
+    return RESOURCE_CLASSES[resource.type_url].FromString(resource.body)

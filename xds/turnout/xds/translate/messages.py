@@ -1,0 +1,27 @@
+"""The message classes behind the type URLs that are read."""
+
+from typing import Any
+
+from envoy.config.cluster.v3 import cluster_pb2
+from envoy.config.endpoint.v3 import endpoint_pb2
+from envoy.config.listener.v3 import listener_pb2
+from envoy.config.route.v3 import route_pb2
+from envoy.extensions.filters.http.router.v3 import router_pb2
+from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2
+from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
+
+from turnout.xds.resources import CLUSTER, ENDPOINTS, LISTENER, ROUTES
+from turnout.xds.translate.names import MANAGER_TYPE, ROUTER_TYPE, UPSTREAM_OPTIONS_TYPE
+
+RESOURCE_CLASSES: dict[str, Any] = {
+    CLUSTER: cluster_pb2.Cluster,
+    ENDPOINTS: endpoint_pb2.ClusterLoadAssignment,
+    LISTENER: listener_pb2.Listener,
+    ROUTES: route_pb2.RouteConfiguration,
+}
+
+EXTENSION_CLASSES: dict[str, Any] = {
+    MANAGER_TYPE: http_connection_manager_pb2.HttpConnectionManager,
+    ROUTER_TYPE: router_pb2.Router,
+    UPSTREAM_OPTIONS_TYPE: http_protocol_options_pb2.HttpProtocolOptions,
+}

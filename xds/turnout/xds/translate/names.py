@@ -1,0 +1,32 @@
+"""Names that both directions agree on."""
+
+METADATA = "turnout.dev"
+"""The key of our own words in `metadata.filter_metadata`, which Envoy ignores."""
+HINT = "route"
+"""In a route's metadata: the Snapshot's route that it and those behind it were made of, as JSON (see `lower`)."""
+MISSING = "missing"
+"""In a route configuration's metadata: clusters that are missing and that no route of Envoy's names (a backend without
+weight, one that redirects)."""
+DEFAULT_ADDRESS, DEFAULT_PORT = "default_address", "default_port"
+"""In a listener's metadata, true if `--listen` is to say it."""
+SENT_ADDRESS, SENT_PORT = "127.0.0.1", 8080
+"""What is sent then: the default of `--listen`."""
+
+WHOLE_PATH = "^/.*$"
+"""The expression of a `regex_rewrite` that replaces the path, whatever it is."""
+
+WEBSOCKET = "websocket"
+HEAD_TIMEOUT_S = 15.0
+STREAM_IDLE_TIMEOUT_S = 300.0
+DOWNSTREAM_IDLE_TIMEOUT_S = 3600.0
+"""The proxy's own defaults, written out for Envoy (two of them are Envoy's, too)."""
+DNS_REFRESH_S = 5.0
+NO_LIMIT = 2**32 - 1
+
+TYPE_PREFIX = "type.googleapis.com/"
+EXTENSIONS = f"{TYPE_PREFIX}envoy.extensions."
+MANAGER_TYPE = f"{EXTENSIONS}filters.network.http_connection_manager.v3.HttpConnectionManager"
+ROUTER_TYPE = f"{EXTENSIONS}filters.http.router.v3.Router"
+UPSTREAM_OPTIONS_TYPE = f"{EXTENSIONS}upstreams.http.v3.HttpProtocolOptions"
+UPSTREAM_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+"""The key of the same in a cluster's `typed_extension_protocol_options`."""

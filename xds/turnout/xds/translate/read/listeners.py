@@ -1,0 +1,94 @@
+"""Listener messages: an address, and an HTTP connection manager with its routes or their name."""
+
+from typing import Any
+
+import msgspec
+
+from turnout.rules.checks.syntax import is_ip
+from turnout.xds.translate.faults import Place
+from turnout.xds.translate.names import (
+    DEFAULT_ADDRESS,
+    DEFAULT_PORT,
+    DOWNSTREAM_IDLE_TIMEOUT_S,
+    MANAGER_TYPE,
+    WEBSOCKET,
+)
+from turnout.xds.translate.read.routes import Configuration, read_configuration
+from turnout.xds.translate.read.values import check_port, read_duration, read_own
+from turnout.xds.translate.walk import unpack
+
+
+class ToldListener(msgspec.Struct, frozen=True):
+    """A listener. `routes` are inside it, or the name of a route configuration. `address` and `port` are empty and 0
+    if `--listen` is to say them; `sent_port` is the one in the message."""
+
+    name: str
+    address: str
+    port: int
+    sent_port: int
+    routes: Configuration | str
+
+
+def read_listener(message: Any, place: Place) -> ToldListener:
+    told = message.address.socket_address
+    spot = place.at("address.socket_address")
+    if not is_ip(told.address):
+        spot.at("address").say(f"{told.address!r} is no IP address")
+    check_port(told.port_value, spot.at("port_value"))
+    return ToldListener(
+        message.name,
+        "" if _is_left_open(message, DEFAULT_ADDRESS) else told.address,
+        0 if _is_left_open(message, DEFAULT_PORT) else told.port_value,
+        told.port_value,
+        _read_chains(message, place),
+    )
+
+
+def is_for_grpc(message: Any) -> bool:
+    """Whether it is an ApiListener, which has no socket."""
+    return bool(message.HasField("api_listener"))
+
+
+def _is_left_open(message: Any, key: str) -> bool:
+    value = read_own(message, key)
+    return value is not None and bool(value.bool_value)
+
+
+def _read_chains(message: Any, place: Place) -> Configuration | str:
+    if len(message.filter_chains) != 1 or len(message.filter_chains[0].filters) != 1:
+        place.at("filter_chains").say("one filter chain with one filter, the HTTP connection manager, is needed")
+        return ""
+    inner = place.at("filter_chains[0].filters[0].typed_config")
+    manager = unpack(message.filter_chains[0].filters[0].typed_config, inner, MANAGER_TYPE)
+    return "" if manager is None else _read_manager(manager, inner)
+
+
+def _read_manager(message: Any, place: Place) -> Configuration | str:
+    if len(message.http_filters) != 1:
+        place.at("http_filters").say("one filter, the router, is needed")
+    elif not message.http_filters[0].HasField("typed_config"):
+        place.at("http_filters", 0).say("typed_config is needed")
+    for index, upgrade in enumerate(message.upgrade_configs):
+        if upgrade.upgrade_type.lower() != WEBSOCKET:
+            place.at("upgrade_configs", index).say(f"{upgrade.upgrade_type!r} is not supported; {WEBSOCKET} is")
+    if message.HasField("common_http_protocol_options"):
+        idle = message.common_http_protocol_options
+        inner = place.at("common_http_protocol_options.idle_timeout")
+        if idle.HasField("idle_timeout") and read_duration(idle.idle_timeout, inner) != DOWNSTREAM_IDLE_TIMEOUT_S:
+            inner.say(f"{DOWNSTREAM_IDLE_TIMEOUT_S} s is supported, which is what the proxy does")
+    match message.WhichOneof("route_specifier"):
+        case "route_config":
+            return read_configuration(message.route_config, place.at("route_config"))
+        case "rds":
+            return _read_rds(message.rds, place.at("rds"))
+        case None:
+            place.say("one of rds and route_config is needed")
+    return ""
+
+
+def _read_rds(message: Any, place: Place) -> str:
+    if message.config_source.WhichOneof("config_source_specifier") not in ("ads", "self"):
+        place.at("config_source").say("must be ads or self")
+    if not message.route_config_name:
+        place.at("route_config_name").say("is empty")
+    return str(message.route_config_name)

@@ -1,0 +1,144 @@
+"""A Snapshot as Envoy's resources: the one door out of it.
+
+* Each listener is a Listener, with a RouteConfiguration of the same name, by RDS over ADS.
+* Each cluster is a Cluster; of those that are addresses a ClusterLoadAssignment holds the endpoints. A `missing`
+  cluster is none: the routes that name it say that its share is a 500.
+* For gRPC's own client each hostname is an ApiListener of that name, and one of `hostname:port`, which is what it asks
+  for if the target has a port. Both take one RouteConfiguration, which has the routes of that hostname for every host.
+  Only who names them gets them. So it is with a cluster without endpoints for each missing one: gRPC's client would
+  wait 15 s for a cluster that is not there, and answer nothing at all until then.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeAlias
+
+from turnout.rules.snapshot import Cluster, Listener, Origin, Origins, Snapshot, VirtualHost
+from turnout.xds.resources import CLUSTER, ENDPOINTS, LISTENER, ROUTES, Resource, group_resources, make_resource
+from turnout.xds.translate.emit.clusters import is_resolved, make_assignment, make_cluster
+from turnout.xds.translate.emit.listeners import make_api_listener, make_listener, sent_port
+from turnout.xds.translate.emit.routes import add_missing, make_configuration, make_host
+from turnout.xds.translate.emit.values import serialize
+from turnout.xds.translate.reuse import Reuse
+
+Listeners: TypeAlias = tuple[Listener, ...]
+Names: TypeAlias = tuple[str, ...]
+
+GRPC_ROUTES = "grpc/"
+"""Before the hostname, the name of the route configuration of gRPC clients."""
+
+
+def to_xds(
+    snapshot: Snapshot, reuse: Reuse | None = None, *, grpc_listeners: bool = True
+) -> dict[str, dict[str, Resource]]:
+    """All resources, by type URL and name. Equal Snapshots give equal bytes, whatever could be reused."""
+    reuse = reuse or Reuse()
+    listeners, missing = snapshot.listeners, snapshot.missing
+    found = [
+        *reuse.take("listeners", _make_listeners, listeners, missing),
+        *reuse.take("clusters", _make_clusters, snapshot.clusters),
+    ]
+    if grpc_listeners:
+        found += reuse.take("grpc", _make_grpc, listeners, missing)
+    return group_resources(found)
+
+
+def find_origins(snapshot: Snapshot, origins: Origins) -> dict[tuple[str, str], tuple[Origin, ...]]:
+    """Where the documents say what a resource was made of, by (type URL, name). A listener that no document asks for
+    has none."""
+    found: dict[tuple[str, str], tuple[Origin, ...]] = {}
+    for listener in snapshot.listeners:
+        own = origins.listeners.get(listener.name)
+        found[LISTENER, listener.name] = () if own is None else (own,)
+        found[ROUTES, listener.name] = _route_origins(listener.virtual_hosts, origins)
+    for hostname, listener, host in _grpc_hosts(snapshot.listeners):
+        places = _route_origins([host], origins)
+        found[ROUTES, GRPC_ROUTES + hostname] = places
+        found |= dict.fromkeys(((LISTENER, name) for name in _grpc_names(hostname, sent_port(listener))), places)
+    clusters = {**origins.missing, **origins.clusters}
+    for name in (*snapshot.missing, *(cluster.name for cluster in snapshot.clusters)):
+        for type_url in (CLUSTER, ENDPOINTS):
+            found[type_url, name] = (clusters[name],) if name in clusters else ()
+    return found
+
+
+def _make_listeners(reuse: Reuse, listeners: Listeners, missing: Names) -> list[Resource]:
+    configurations = [_make_routes(reuse, listener, frozenset(missing)) for listener in listeners]
+    add_missing(configurations, missing)
+    found = []
+    for listener, routes in zip(listeners, configurations, strict=True):
+        found.append(make_resource(LISTENER, listener.name, serialize(make_listener(listener))))
+        found.append(make_resource(ROUTES, listener.name, serialize(routes)))
+    return found
+
+
+def _make_routes(reuse: Reuse, listener: Listener, missing: frozenset[str]) -> Any:
+    port = sent_port(listener)
+    hosts = [reuse.take((listener.name, h.name), _make_host, h, port, missing) for h in listener.virtual_hosts]
+    return make_configuration(listener.name, hosts)
+
+
+def _make_host(_: Reuse, host: VirtualHost, port: int, missing: frozenset[str]) -> Any:
+    return make_host(host, port, missing)
+
+
+def _make_clusters(reuse: Reuse, clusters: tuple[Cluster, ...]) -> list[Resource]:
+    return [found for cluster in clusters for found in reuse.take(cluster.name, _make_cluster, cluster, True)]
+
+
+def _make_cluster(_: Reuse, cluster: Cluster, wildcard: bool) -> list[Resource]:
+    found = [make_resource(CLUSTER, cluster.name, serialize(make_cluster(cluster)), wildcard=wildcard)]
+    if is_resolved(cluster):
+        body = serialize(make_assignment(cluster))
+        found.append(make_resource(ENDPOINTS, cluster.name, body, wildcard=wildcard))
+    return found
+
+
+def _make_grpc(reuse: Reuse, listeners: Listeners, missing: Names) -> list[Resource]:
+    found: list[Resource] = []
+    hosts = list(_grpc_hosts(listeners))
+    absent = frozenset(missing)
+    for hostname, listener, host in hosts:
+        found += reuse.take(("host", hostname), _make_grpc_host, hostname, sent_port(listener), host, absent)
+    for name in missing if hosts else ():
+        found += reuse.take(("missing", name), _make_cluster, Cluster(name), False)
+    return found
+
+
+def _make_grpc_host(_: Reuse, hostname: str, port: int, host: VirtualHost, missing: frozenset[str]) -> list[Resource]:
+    routes = GRPC_ROUTES + hostname
+    everywhere = make_host(VirtualHost(hostname, ("*",), host.routes), port, missing)
+    body = serialize(make_configuration(routes, [everywhere]))
+    listeners = [(name, serialize(make_api_listener(name, routes))) for name in _grpc_names(hostname, port)]
+    return [
+        make_resource(ROUTES, routes, body, wildcard=False),
+        *(make_resource(LISTENER, name, listener, wildcard=False) for name, listener in listeners),
+    ]
+
+
+def _grpc_hosts(listeners: Listeners) -> Iterator[tuple[str, Listener, VirtualHost]]:
+    """Each hostname once, of the first listener that has it; a wildcard is no name that could be asked for."""
+    taken = {listener.name for listener in listeners}
+    for listener in listeners:
+        for host in listener.virtual_hosts:
+            for domain in host.domains:
+                if "*" not in domain and domain not in taken:
+                    taken.add(domain)
+                    yield domain, listener, host
+
+
+def _grpc_names(hostname: str, port: int) -> tuple[str, str]:
+    return hostname, f"{hostname}:{port}"
+
+
+def _route_origins(hosts: Iterable[VirtualHost], origins: Origins) -> tuple[Origin, ...]:
+    """Each match's place once, in the order of the routes."""
+    found: dict[Origin, None] = {}
+    for host in hosts:
+        seen: dict[str, int] = {}
+        for route in host.routes:
+            at = seen.get(route.name, 0)
+            seen[route.name] = at + 1
+            origin = origins.routes.get((route.name, at))
+            if origin is not None:
+                found[origin] = None
+    return tuple(found)
