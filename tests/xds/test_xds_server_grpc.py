@@ -1,6 +1,7 @@
 """The ADS server on a real gRPC channel of loopback, with the stubs of xds-protos as clients."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from turnout.xds.resources import CLUSTER, ENDPOINTS, LISTENER, Resources
 from turnout.xds.server import service
 from turnout.xds.server.node import Node
 from turnout.xds.server.service import SERVER_OPTIONS, AdsServer
+from turnout.xds.server.stream import write_message
 
 A, B = cluster("a"), cluster("b")
 
@@ -259,3 +261,32 @@ def test_every_option_of_the_server_is_one_that_grpc_knows() -> None:
     """It is silent about others. A client that pings more often than the server allows is cut off after two minutes."""
     library = Path(cygrpc.__file__).read_bytes()
     assert [name for name, _ in SERVER_OPTIONS if name.encode() + b"\0" not in library] == []
+
+
+async def test_that_the_last_write_to_a_client_that_has_gone_fails_is_not_logged() -> None:
+    class Gone:
+        """A call whose client goes while we write."""
+
+        def __init__(self) -> None:
+            self.begun, self.gone = asyncio.Event(), asyncio.Event()
+
+        async def write(self, message: bytes) -> None:
+            self.begun.set()
+            await self.gone.wait()
+            raise ConnectionError(message)
+
+    said: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: said.append(context))
+    call = Gone()
+    writer = asyncio.create_task(write_message(call, b"news"))
+    await call.begun.wait()
+    writer.cancel()
+    await asyncio.sleep(0)  # it waits for the write to end
+    writer.cancel()
+    await asyncio.wait((writer,))
+    assert writer.cancelled()
+    del writer
+    call.gone.set()
+    await asyncio.sleep(0)
+    gc.collect()
+    assert said == []

@@ -78,7 +78,7 @@ class Stream:
                 response = self._outbox.popleft()
                 message = self._encode(response)
                 counters.on_push(response.type_url, len(message))
-                await _write(context, message)
+                await write_message(context, message)
             await self._wait()
             self._wake.clear()
             self._send(self.session.flush(self._clock()))
@@ -111,13 +111,20 @@ async def read_request(context: Any) -> Any:
         raise BadRequest("what came is no discovery request") from error
 
 
-async def _write(context: Any, message: bytes) -> None:
+async def write_message(context: Any, message: bytes) -> None:
     """Write it; what has begun is ended although the caller is cancelled, for LAST_WRITE_S."""
     write = asyncio.ensure_future(context.write(message))
     try:
         await asyncio.shield(write)
     except asyncio.CancelledError:
         # gRPC can't end a call with a status while a write of ours is under way.
+        write.add_done_callback(_expect)
         await asyncio.wait((write,), timeout=LAST_WRITE_S)
         write.cancel()
         raise
+
+
+def _expect(write: "asyncio.Future[None]") -> None:
+    """That the last write to a client that has gone fails is no news; asyncio logs what nobody looks at."""
+    if not write.cancelled():
+        write.exception()
