@@ -11,6 +11,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from hypothesis import given
 from hypothesis import strategies as st
+from independent_ads import name_of, pack
 
 from turnout.xds.client.book import Book
 from turnout.xds.client.delta import DeltaSession
@@ -19,16 +20,6 @@ from turnout.xds.client.sotw import SotwSession
 from turnout.xds.resources import CLUSTER, ENDPOINTS, LISTENER, ROUTES
 
 BAD_ROUTES = routes(to("a", retry_policy={"retry_on": "5xx"}))
-
-
-def pack(message: Message) -> Packed:
-    packed = Packed()
-    packed.Pack(message)
-    return packed
-
-
-def name_of(message: Any) -> str:
-    return message.cluster_name if hasattr(message, "cluster_name") else message.name
 
 
 class Delta:

@@ -11,6 +11,7 @@ from turnout.deploy.api_client import TOKEN_VARIABLE, read_token
 from turnout.deploy.arguments import duration_s, host_port
 from turnout.deploy.commands.proxy import LOG_LEVELS, add_rules
 from turnout.deploy.errors import Failure, UsageError
+from turnout.deploy.limits import allow_many_files
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -69,6 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
         quiet_s=arguments.debounce,
         max_wait_s=10 * arguments.debounce,
     )
+    allow_many_files()
     try:
         return run_control(options)
     except ControlError as error:

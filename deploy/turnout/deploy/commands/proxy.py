@@ -12,6 +12,7 @@ from collections.abc import Iterable
 import msgspec
 
 from turnout.deploy.arguments import cidr, duration_s, duration_text, host_port, timeout_s, workers
+from turnout.deploy.limits import allow_many_files
 from turnout.deploy.node import add_node, add_xds, xds_options
 from turnout.proxy.net.options import Options
 from turnout.proxy.supervisor.options import ProxyOptions
@@ -139,6 +140,7 @@ def run(arguments: argparse.Namespace) -> int:
     from turnout.proxy.supervisor.run import run_proxy
     from turnout.xds.client.source import XdsSource
 
+    allow_many_files()
     chosen = msgspec.structs.replace(options(arguments), listen_wins=arguments.listen is not None, wait_for_better=True)
     return run_proxy(chosen, XdsSource(node))
 
@@ -148,6 +150,7 @@ def run_from_files(arguments: argparse.Namespace) -> int:
     from turnout.proxy.supervisor.run import run_proxy
     from turnout.rules.files import FileSource
 
+    allow_many_files()
     return run_proxy(options(arguments), FileSource(arguments.rules))
 
 

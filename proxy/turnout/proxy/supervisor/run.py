@@ -4,7 +4,6 @@ import asyncio
 import gc
 import logging
 import os
-import resource
 
 import uvloop
 
@@ -23,7 +22,6 @@ def run_proxy(options: ProxyOptions, source: Source) -> int:
     # Off while everything is imported; the supervisor turns it on again.
     gc.disable()
     configure_logging(options.log_level, options.log_format)
-    allow_many_files()
     inheritance = take_inheritance(os.environ)
 
     async def serve() -> int:
@@ -36,10 +34,3 @@ def run_proxy(options: ProxyOptions, source: Source) -> int:
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(serve())
-
-
-def allow_many_files() -> None:
-    """Let this process and its workers have as many descriptors as they may: each connection is one, and the usual
-    soft limit, 1024, is for programs that use select()."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import resource
 
 from turnout.xds.control.catalog import Catalog
 from turnout.xds.control.options import ControlOptions
@@ -33,16 +32,9 @@ def run_control(options: ControlOptions) -> int:
         except OSError as error:
             raise ControlError(f"{options.api} can't be bound for the API: {error.strerror}") from error
 
-    _raise_file_limit()
     return asyncio.run(serve())
 
 
 def make_server(catalog: Catalog, memory: RejectionMemory) -> AdsServer:
     """The real discovery."""
     return AdsServer(catalog, memory)
-
-
-def _raise_file_limit() -> None:
-    """Each proxy is a descriptor, and the usual soft limit is 1024: take what the hard one allows."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
