@@ -2,6 +2,7 @@
 
 import pytest
 from ads_script import Bench, SotwClient, cluster, endpoints, listener, routes
+from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 
 from turnout.xds.resources import CLUSTER, ENDPOINTS, LISTENER, ROUTES
 from turnout.xds.server.subscription import MAX_NAMES, BadRequest
@@ -260,6 +261,33 @@ def test_a_swap_of_clusters_is_made_before_it_is_broken() -> None:
     assert client.told() == []
     client.send(ENDPOINTS, ["a", "b"], client.session.types[ENDPOINTS].nonce)
     assert client.settle() == ["EDS b", "LDS web", "RDS r", "CDS b"]
+
+
+def test_endpoints_that_are_asked_for_do_not_wait_for_an_answer_that_waits_for_them() -> None:
+    """Envoy answers no clusters while one of them is warming (its CDS subscription is paused)."""
+    bench = Bench(A, EA, WEB, R)
+    client = proxy(bench)
+    bench.set(A, EA, B, EB, WEB, R)
+    assert client.take().resources == (A, B)
+    bench.set(A, endpoints("a", 7), B, EB, C, WEB, R)
+    client.send(ENDPOINTS, ["a", "b"])
+    assert client.take().resources == (EB,), "and those of `a` wait: they may be for a cluster that waits"
+
+
+def test_endpoints_of_a_cluster_that_was_sent_and_is_gone_are_none() -> None:
+    bench = Bench(A, EA, WEB, R)
+    client = proxy(bench)
+    bench.set(A, EA, B, EB, WEB, R)
+    clusters = client.take()
+    bench.set(A, EA, WEB, R)
+    client.send(ENDPOINTS, ["a", "b"])
+    last = client.take()
+    assert [ClusterLoadAssignment.FromString(r.body) for r in last.resources] == [
+        ClusterLoadAssignment(cluster_name="b")
+    ]
+    client.ack(last, ["a", "b"])
+    client.ack(clusters)
+    assert client.settle() == ["CDS a"]
 
 
 def test_a_grpc_client_that_goes_from_listener_to_endpoints_is_not_held_up() -> None:

@@ -105,17 +105,25 @@ class Session(Generic[S]):
         for type_url in self._order():
             if self._must_wait(type_url):
                 continue
-            yield from self._speak(type_url, now, may_remove=type_url not in BROKEN_LAST)
+            yield from self._speak(
+                type_url,
+                now,
+                may_remove=type_url not in BROKEN_LAST,
+                only_forced=type_url == ENDPOINTS and self._clusters_wait(),
+            )
         if self._may_break(now):
             for type_url in BROKEN_LAST:
                 yield from self._speak(type_url, now, may_remove=True)
 
-    def _speak(self, type_url: str, now: float, *, may_remove: bool) -> Iterator[Response]:
+    def _speak(self, type_url: str, now: float, *, may_remove: bool, only_forced: bool = False) -> Iterator[Response]:
         state = self.types.get(type_url)
         if state is None or state.pending is not None or not (state.has_news or (may_remove and state.leaving)):
             return
+        if only_forced and not state.forced:
+            return
         self._nonces += 1
-        response = state.speak(self.resources, f"{self._nonces:x}", now, may_remove=may_remove)
+        nonce = f"{self._nonces:x}"
+        response = state.speak(self.resources, nonce, now, may_remove=may_remove, only_forced=only_forced)
         if response is not None:
             self._follow(state, response, now)
             yield response
@@ -207,11 +215,13 @@ class Session(Generic[S]):
         yield from [type_url for type_url in self.types if type_url not in TYPES]
 
     def _must_wait(self, type_url: str) -> bool:
-        if type_url in USERS:
-            return self._is_pending(MAKERS) or self._awaits(ENDPOINTS)
-        # Clusters that wait for the answer to others: perhaps those that the new endpoints are for.
+        return type_url in USERS and (self._is_pending(MAKERS) or self._awaits(ENDPOINTS))
+
+    def _clusters_wait(self) -> bool:
+        """Clusters that wait for the answer to others are perhaps those that changed endpoints are for. Endpoints that
+        the client asks for must not wait for them: Envoy answers no clusters while one of those it has is warming."""
         clusters = self.types.get(CLUSTER)
-        return type_url == ENDPOINTS and clusters is not None and clusters.pending is not None and clusters.has_news
+        return clusters is not None and clusters.pending is not None and clusters.has_news
 
     def _is_asked(self, type_url: str, name: str) -> bool:
         state, resource = self.types.get(type_url), self.resources.of_type(type_url).get(name)

@@ -8,9 +8,12 @@
 * Resources that were just asked for are sent even if they were sent before.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
-from turnout.xds.resources import CLUSTER, LISTENER, Resource
+from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
+
+from turnout.xds.resources import CLUSTER, ENDPOINTS, LISTENER, Resource, make_resource
 from turnout.xds.server.resource_set import ResourceSet, hash_versions
 from turnout.xds.server.session import Session
 from turnout.xds.server.subscription import WILDCARD, BadRequest
@@ -22,13 +25,17 @@ WHOLE_TYPES = frozenset({CLUSTER, LISTENER})
 class PartialSubstream(Substream):
     """A type of which absence says nothing."""
 
+    stand_ins: tuple[Resource, ...] = ()
+    """For what is gone, where the client must hear something of it."""
+
     def compose(self, plan: Plan, resources: ResourceSet, nonce: str) -> Response | None:
         """What was found. There are no words for what is gone: that is only forgotten here."""
         for name in plan.gone:
             self.held.pop(name, None)
-        if not plan.send:
+        found = (*plan.send, *[stand_in for stand_in in self.stand_ins if stand_in.name in plan.gone])
+        if not found:
             return None
-        return Response(self.type_url, self._version(resources), nonce, tuple(plan.send))
+        return Response(self.type_url, self._version(resources), nonce, found)
 
     def subscribe(self, request: Any, resources: ResourceSet, *, first: bool) -> None:
         """Take the names of a DiscoveryRequest. Raises BadRequest."""
@@ -118,6 +125,22 @@ class SotwSession(Session[PartialSubstream]):
         """A new type."""
         kind = WholeSubstream if type_url in WHOLE_TYPES else PartialSubstream
         return kind(type_url, self.node_key, self.rejections, now)
+
+    def _speak(self, type_url: str, now: float, *, may_remove: bool, only_forced: bool = False) -> Iterator[Response]:
+        if type_url == ENDPOINTS and (endpoints := self.types.get(ENDPOINTS)):
+            endpoints.stand_ins = tuple(self._empty_endpoints(endpoints.forced))
+        yield from super()._speak(type_url, now, may_remove=may_remove, only_forced=only_forced)
+
+    def _empty_endpoints(self, asked: set[str]) -> Iterator[Resource]:
+        """For clusters that were sent, and gone before the client asked for their endpoints. Envoy would wait 15 s for
+        those (`initial_fetch_timeout`) before it answers the clusters, and so takes no others meanwhile."""
+        clusters, known = self.types.get(CLUSTER), self.resources.of_type(ENDPOINTS)
+        if clusters is None or clusters.pending is None or asked <= known.keys():
+            return
+        for resource in clusters.pending.response.resources:
+            for name in self.resources.children(resource):
+                if name in asked and name not in known:
+                    yield make_resource(ENDPOINTS, name, ClusterLoadAssignment(cluster_name=name).SerializeToString())
 
     def on_request(self, request: Any, now: float) -> list[Response]:
         """Take a DiscoveryRequest; what to send now, in order. Raises BadRequest."""

@@ -145,9 +145,12 @@ class Substream:
 
     # What to say
 
-    def speak(self, resources: ResourceSet, nonce: str, now: float, *, may_remove: bool) -> Response | None:
+    def speak(
+        self, resources: ResourceSet, nonce: str, now: float, *, may_remove: bool, only_forced: bool = False
+    ) -> Response | None:
         """The next response, which is then pending; None if there is nothing to say. Not while one is pending."""
-        plan = self._examine(resources, may_remove=may_remove)
+        names = self.forced if only_forced else self.dirty | self.leaving
+        plan = self._examine(resources, sorted(names), may_remove=may_remove)
         response = self.compose(plan, resources, nonce)
         self.owed = False
         if response is None:
@@ -178,11 +181,10 @@ class Substream:
         self.refused[name] = resource.version
         return held if held is not None and held.body else self._rejections.predecessor(self.node_key, resource)
 
-    def _examine(self, resources: ResourceSet, *, may_remove: bool) -> Plan:
+    def _examine(self, resources: ResourceSet, names: list[str], *, may_remove: bool) -> Plan:
         plan = Plan([], [])
         known = resources.of_type(self.type_url)
-        names = sorted(self.dirty | self.leaving)
-        self.leaving.clear()
+        self.leaving.difference_update(names)
         for name in names:
             resource = known.get(name)
             if resource is not None and self.subscription.takes(resource):
@@ -197,8 +199,8 @@ class Substream:
                 self.leaving.add(name)
             elif name in self.held or name in self.forced:
                 plan.gone.append(name)
-        self.dirty.clear()
-        self.forced.clear()
+        self.dirty.difference_update(names)
+        self.forced.difference_update(names)
         return plan
 
     def _fresh(self, suspects: list[Resource], reason: str) -> list[Resource]:
