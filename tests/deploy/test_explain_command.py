@@ -88,6 +88,74 @@ def test_redirects_timeouts_and_edits_are_told(tmp_path: Path, capsys: pytest.Ca
     ]
 
 
+def example(capsys: pytest.CaptureFixture[str], name: str, *words: str) -> list[str]:
+    """What is told of an example, behind the conditions of its route."""
+    code, out = run(capsys, str(examples_path() / f"{name}.yaml"), *words)
+    assert code == 0
+    return [line.strip() for line in out.splitlines() if not line.startswith(("request", "hostname", "route"))]
+
+
+def test_retries_are_told_with_their_budget_and_whether_this_request_may_be_repeated(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert example(capsys, "retries", "--method", "POST")[2:] == [
+        "retry     at most 2 times, at another endpoint if there is one, after: a failed connection, a request that "
+        "was not taken, no answer or a broken one, 503",
+        "sent again once it was sent: yes, the rule's policy says that every request may be",
+        "back-off: a random time below 25 ms, then twice that, up to 250 ms; a Retry-After is the least",
+        "body: kept up to 256 KiB, larger ones are sent once",
+        "budget: retries are at most 10 % of the requests in flight (or 100), of those of 10 s (or 10 a second)",
+        "timeout   request: 30 s",
+        "timeout   backend request: 10 s",
+    ]
+    rules = tmp_path / "r.yaml"
+    rules.write_text(ROUTE + "  - {retry: {attempts: 1}, backendRefs: [{name: iris}]}\n" + PREDICTOR)
+    for words, told in (
+        (("--path", "/x"), "yes, GET may be repeated by itself"),
+        (INFER, "yes, it is a known inference call"),
+        (("--method", "POST"), "no, POST may not be repeated, and this is no known inference call"),
+    ):
+        _, out = run(capsys, str(rules), *words)
+        assert "retry     at most once" in out
+        assert f"sent again once it was sent: {told}" in out
+    rules.write_text(ROUTE + "  - {retry: {attempts: 0}, backendRefs: [{name: iris}]}\n" + PREDICTOR)
+    assert "retry     never, not even what was not sent" in run(capsys, str(rules))[1]
+    assert "retry     none: only what was never sent is sent again, once" in example(capsys, "canary")
+
+
+def test_a_key_is_told_with_the_backend_that_it_gets(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (split,) = (line for line in example(capsys, "sticky-split", "--header", "X-User: anna") if "split" in line)
+    assert split in [f"split     by header x-user: 'anna' goes to default/iris-v{n}" for n in (1, 2)]
+    assert "split     by header x-user, which is not there: at random" in example(capsys, "sticky-split")
+    text = (examples_path() / "sticky-split.yaml").read_text()
+    rules = tmp_path / "r.yaml"
+    for key, option, words in (
+        ("{cookie: session}", ("--cookie", "a=b", "--cookie", "session=s1"), "cookie session: 's1'"),
+        ("{sourceAddress: true}", ("--client", "192.0.2.7"), "source address: '192.0.2.7'"),
+    ):
+        rules.write_text(text.replace("{header: x-user}", key))
+        assert f"split     by {words} goes to default/iris-v" in run(capsys, str(rules), *option)[1]
+    told = json.loads(run(capsys, str(rules), "-o", "json")[1])["outcome"]["split"]
+    assert (told["by"], told["key"]) == ("source address", "127.0.0.1")
+
+
+def test_limits_and_faults_are_told(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    limit = "limit     6 a minute, 3 at once; beyond that 429 RL; for each value of header x-tenant, "
+    assert f"{limit}this one's is 'a'" in example(capsys, "rate-limit", "--header", "x-tenant: a")
+    assert f"{limit}which is not there: one for all such" in example(capsys, "rate-limit")
+    assert "fault     100 % wait 300 ms first" in example(capsys, "fault", "--header", "x-fault: slow")
+    assert "fault     100 % are answered 503 FI" in example(capsys, "fault", "--header", "x-fault: broken")
+    assert "timeout   queue: 2 s" in example(capsys, "circuit-breaker")
+
+
+def test_a_client_that_is_not_trusted_is_not_believed(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    rules = tmp_path / "r.yaml"
+    rules.write_text(ROUTE + "  - matches: [{headers: [{name: x-turnout-a, value: b}]}]\n")
+    asked = (str(rules), "--header", "x-turnout-a: b")
+    assert run(capsys, *asked)[0] == 0
+    assert run(capsys, *asked, "--client", "192.0.2.7")[0] == 1
+
+
 def test_listeners_are_picked_by_name_or_port(capsys: pytest.CaptureFixture[str]) -> None:
     example = str(examples_path() / "gateway.yaml")
     _, out = run(capsys, example, "-o", "json")
@@ -109,6 +177,7 @@ def test_listeners_are_picked_by_name_or_port(capsys: pytest.CaptureFixture[str]
         ("--header", "a b: c"),
         ("--header", "x: 1\r\ny: 2"),
         ("--host", "a/b"),
+        ("--client", "nobody"),
     ],
 )
 def test_what_the_proxy_refuses_is_a_wrong_command_line(

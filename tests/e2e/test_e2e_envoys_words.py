@@ -8,6 +8,7 @@ import pytest
 from actors.echo import Echo
 from actors.snapshots import SnapshotProxy, snapshot_of
 
+from turnout.rules.resilience import LoadBalancing
 from turnout.rules.snapshot import (
     Backend,
     Cluster,
@@ -28,7 +29,7 @@ def cluster_of(*endpoints: tuple[Echo, int, int, bool]) -> Cluster:
     told = (
         Endpoint("127.0.0.1", echo.port, weight, priority, healthy) for echo, weight, priority, healthy in endpoints
     )
-    return Cluster("c", tuple(told))
+    return Cluster("c", tuple(told), load_balancing=LoadBalancing("round_robin"))
 
 
 def to_c(match: Match = ANY, **more: tuple[HeaderEdits, ...]) -> Route:
@@ -100,7 +101,7 @@ async def test_the_next_priority_takes_over_and_with_nothing_healthy_it_is_503_u
             assert {(await proxy.ask()).body for _ in range(10)} == {b"b"}
             shown = (await proxy.admin("/clusters"))["clusters"][0]["endpoints"]
             assert [(e["port"], e["state"], e["weight"], e["priority"]) for e in shown] == [
-                (a.port, "UNHEALTHY", 1, 0), (b.port, "HEALTHY", 1, 1),
+                (a.port, "UNHEALTHY", 1, 0), (b.port, "AVAILABLE", 1, 1),
             ]  # fmt: skip
             await proxy.apply(snapshot_of(to_c(), clusters=told(False, False)))
             answer = await proxy.ask()

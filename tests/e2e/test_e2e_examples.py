@@ -1,16 +1,25 @@
 """Every file in routing-rules/examples, run by a real proxy, with requests that show what it is about."""
 
+import asyncio
 import json
 import re
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from actors.echo import Echo
-from actors.proxy import Proxy, free_port
+from actors.proxy import Proxy, free_port, until
 from actors.wire import Message, connect
 
 EXAMPLES = Path(__file__).parents[2] / "routing-rules" / "examples"
+HASTE = {
+    "circuit-breaker": {"queue: 2s": "queue: 200ms", "minPenalty: 1s": "minPenalty: 300ms"},
+    "health-check": {"interval: 1s": "interval: 100ms"},
+    "outlier-detection": {"interval: 5s": "interval: 200ms", "baseEjectionTime: 10s": "baseEjectionTime: 1s"},
+}
+"""Times of examples that are made for people; here they are shorter, and all else is as it is written."""
 
 
 class Stage:
@@ -35,6 +44,34 @@ class Stage:
         answer = await self.get(*arguments, **more)  # type: ignore[arg-type]
         return answer.body.decode() if answer.status == 200 else str(answer.status)
 
+    async def refused(self, *arguments: str) -> tuple[int, str, Message]:
+        """Status and flag of an answer that is the proxy's own, and the answer."""
+        answer = await self.get(*arguments)
+        return answer.status, json.loads(answer.body)["error"]["flag"], answer
+
+    # What the admin interface says
+
+    async def happened(self, what: str, echo: Echo, why: str = "") -> dict[str, Any]:
+        """Wait for an event at an upstream; the numbers of the last such one."""
+
+        async def find() -> dict[str, Any] | None:
+            events = json.loads((await self.proxy.admin("/events"))[1])["events"]
+            wanted = what, why, f"127.0.0.1:{echo.port}"
+            found = [event for event in events if (event["what"], event["why"], event["endpoint"]) == wanted]
+            return found[-1] if found else None
+
+        return (await until(find))["numbers"]
+
+    async def cluster(self) -> dict[str, Any]:
+        """The first predictor of /clusters."""
+        return json.loads((await self.proxy.admin("/clusters"))[1])["clusters"][0]
+
+    async def endpoint(self, echo: Echo) -> dict[str, Any]:
+        return next(e for e in (await self.cluster())["endpoints"] if e["port"] == echo.port)
+
+    async def waiting(self) -> int:
+        return (await self.cluster())["limits"]["pending_requests"]["used"]
+
 
 async def canary(stage: Stage) -> None:
     target = "/v2/models/iris/infer"
@@ -44,9 +81,48 @@ async def canary(stage: Stage) -> None:
     assert got.count("iris-v1") > got.count("iris-v2") > 0
 
 
+async def circuit_breaker(stage: Stage) -> None:
+    v1, v2 = stage.v1, stage.v2
+    v1.hold()
+    v2.hold()
+    asked = [asyncio.create_task(stage.who("/")) for _ in range(2)]
+    await until(lambda: (len(v1.seen), len(v2.seen)) == (1, 1))
+    assert (await stage.refused("/"))[:2] == (503, "UO")  # it waited its time, in vain
+    third = asyncio.create_task(stage.who("/"))
+    await until(stage.waiting)
+    v2.release()
+    assert await third == "iris-v2"  # whoever is free first
+    assert (len(v1.seen), len(v2.seen)) == (1, 2)
+    v1.release()
+    assert sorted(await asyncio.gather(*asked)) == ["iris-v1", "iris-v2"]
+    v1.status = v2.status = 500
+    got = []
+    while "503" not in got:  # our own: no endpoint is left
+        got.append(await stage.who("/"))
+    assert (await stage.happened("breaker_open", v1))["failures"] == 5
+    assert (await stage.happened("breaker_open", v2))["failures"] == 5
+    v1.status = v2.status = 200
+    await stage.happened("breaker_half_open", v1)
+    await until(lambda: _is(stage, "iris-v1"))
+    await stage.happened("breaker_closed", v1)
+
+
+async def _is(stage: Stage, name: str) -> bool:
+    return await stage.who("/") == name
+
+
 async def dns_and_service(stage: Stage) -> None:
     assert await stage.who("/") == "iris-v1"
     assert await stage.who("/service/a") == "503"  # no such name here
+
+
+async def fault(stage: Stage) -> None:
+    assert await stage.who("/") == "iris-v1"
+    assert (await stage.refused("/", "x-fault: broken"))[:2] == (503, "FI")
+    assert len(stage.v1.seen) == 1
+    began = time.monotonic()
+    assert await stage.who("/", "x-fault: slow") == "iris-v1"
+    assert time.monotonic() - began >= 0.3
 
 
 async def gateway(stage: Stage) -> None:
@@ -75,10 +151,71 @@ async def headers_edit(stage: Stage) -> None:
     assert stage.v2.seen
 
 
+async def health_check(stage: Stage) -> None:
+    # It serves after a first round of checks, and both were warmed.
+    for echo in (stage.v1, stage.v2):
+        asked = [message.target for message in echo.seen[:3]]
+        assert asked == ["/v2/health/ready", "/v2/models/iris/ready", "/v2/models/iris/infer"]
+        assert json.loads(echo.seen[2].body)["inputs"][0]["shape"] == [1, 4]
+    assert {await stage.who("/hello") for _ in range(40)} == {"iris-v1", "iris-v2"}
+    stage.v1.status = 503
+    await stage.happened("check_failed", stage.v1)
+    assert {await stage.who("/hello") for _ in range(20)} == {"iris-v2"}
+    stage.v1.seen.clear()
+    stage.v1.status = 200
+    await until(lambda: _is_available(stage, stage.v1))
+    assert [m.method for m in stage.v1.seen if m.target == "/v2/models/iris/infer"] == ["POST"]  # warmed again
+    assert 0 < (await stage.endpoint(stage.v1))["slow_start_for_s"] <= 20
+
+
+async def _is_available(stage: Stage, echo: Echo) -> bool:
+    return (await stage.endpoint(echo))["state"] == "AVAILABLE"
+
+
 async def hostnames(stage: Stage) -> None:
     assert await stage.who("/", host="staging.models.example") == "iris-v2"
     assert await stage.who("/", host="A.b.Models.example:80") == "iris-v1"
     assert await stage.who("/", host="models.example") == "404"
+
+
+async def load_balancing(stage: Stage) -> None:
+    for session in "abcd":
+        assert len({await stage.who("/", f"x-session: {session}") for _ in range(10)}) == 1
+    assert {await stage.who("/", f"x-session: {number}") for number in range(40)} == {"iris-v1", "iris-v2"}
+    # Of four at once, 1.5 times the mean load is three: the fourth of a session goes elsewhere.
+    stage.v1.hold()
+    stage.v2.hold()
+    before = len(stage.v1.seen), len(stage.v2.seen)
+    four = [asyncio.create_task(stage.who("/", "x-session: a")) for _ in range(4)]
+    await until(lambda: len(stage.v1.seen) + len(stage.v2.seen) == sum(before) + 4)
+    assert sorted((len(stage.v1.seen) - before[0], len(stage.v2.seen) - before[1])) == [1, 3]
+    stage.v1.release()
+    stage.v2.release()
+    assert set(await asyncio.gather(*four)) == {"iris-v1", "iris-v2"}
+    stage.v1.delay_s = 0.05
+    got = [await stage.who("/any") for _ in range(40)]
+    assert got.count("iris-v2") > 30  # who answers soonest
+
+
+async def outlier_detection(stage: Stage) -> None:
+    v1, v2 = stage.v1, stage.v2
+    v1.delay_s = 0.02
+    for _ in range(60):
+        await stage.who("/")
+    numbers = await stage.happened("ejected", v1, "latency")
+    assert numbers["times_slower"] > 4
+    assert {await stage.who("/") for _ in range(10)} == {"iris-v2"}
+    v1.delay_s = 0.0
+    await stage.happened("unejected", v1, "latency")
+    v1.status = 500
+    got = []
+    while got.count("500") < 3:
+        got.append(await stage.who("/"))
+    assert (await stage.happened("ejected", v1, "consecutive_5xx"))["consecutive"] == 3
+    assert {await stage.who("/") for _ in range(10)} == {"iris-v2"}
+    v2.status = 500
+    assert {await stage.who("/") for _ in range(10)} == {"500"}  # its own answer, not our 503: it is left
+    await stage.happened("ejection_forbidden", v2, "consecutive_5xx")
 
 
 async def path_and_method(stage: Stage) -> None:
@@ -93,6 +230,15 @@ async def query(stage: Stage) -> None:
     assert await stage.who("/a?x=1&version=2") == "iris-v2"
     assert await stage.who("/?debug=17") == "iris-v2"
     assert await stage.who("/?debug=yes&version=3") == "iris-v1"
+
+
+async def rate_limit(stage: Stage) -> None:
+    assert [await stage.who("/", "x-tenant: a") for _ in range(3)] == ["iris-v1"] * 3
+    status, flag, answer = await stage.refused("/", "x-tenant: a")
+    assert (status, flag) == (429, "RL")
+    assert 1 <= int(answer.get("retry-after") or 0) <= 10
+    assert await stage.who("/", "x-tenant: b") == "iris-v1"
+    assert [await stage.who("/") for _ in range(4)] == ["iris-v1"] * 3 + ["429"]
 
 
 async def redirect(stage: Stage) -> None:
@@ -115,6 +261,21 @@ async def regex(stage: Stage) -> None:
     assert await stage.who("/v2/models/iris/versions/7/infer/more") == "404"
 
 
+async def retries(stage: Stage) -> None:
+    stage.v1.status = 503
+    got = [await stage.who("/anything", method="POST") for _ in range(8)]
+    assert got == ["iris-v2"] * 8
+    again = [message for message in stage.v2.seen if message.get("x-envoy-attempt-count") == "2"]
+    assert len(again) == len(stage.v1.seen) > 0
+    stage.v2.status = 503
+    before = len(stage.v1.seen) + len(stage.v2.seen)
+    assert await stage.who("/") == "503"
+    assert len(stage.v1.seen) + len(stage.v2.seen) - before == 3
+    (line,) = await stage.proxy.access(1, status=503)
+    assert (line["flag"], line["attempts"]) == ("URX", 3)
+    assert line["reason"] == "answered 503; answered 503"
+
+
 async def rewrite(stage: Stage) -> None:
     assert await stage.who("/v2/models/flowers/infer?a=b") == "iris-v1"
     assert (stage.v1.seen[0].target, stage.v1.seen[0].all("host")) == ("/v2/models/iris/infer?a=b", ["iris.internal"])
@@ -123,6 +284,19 @@ async def rewrite(stage: Stage) -> None:
 async def several_routes(stage: Stage) -> None:
     assert await stage.who("/v2/models/iris/versions/2/infer") == "iris-v2"
     assert await stage.who("/v2/models/iris/versions/20") == "iris-v1"
+
+
+async def sticky_split(stage: Stage) -> None:
+    for user in range(20):
+        assert len({await stage.who("/", f"x-user: {user}") for _ in range(3)}) == 1
+    before = [await stage.who("/", f"x-user: {user}") for user in range(100)]
+    assert before.count("iris-v1") > before.count("iris-v2") > 0
+    assert {await stage.who("/") for _ in range(100)} == {"iris-v1", "iris-v2"}
+    text = stage.proxy.rules.read_text()
+    await stage.proxy.reload(text.replace("weight: 90", "weight: 80").replace("weight: 10", "weight: 20"))
+    after = [await stage.who("/", f"x-user: {user}") for user in range(100)]
+    moved = [(one, other) for one, other in zip(before, after, strict=True) if one != other]
+    assert set(moved) == {("iris-v1", "iris-v2")}  # and nobody back
 
 
 async def timeouts(stage: Stage) -> None:
@@ -135,10 +309,12 @@ async def timeouts(stage: Stage) -> None:
 
 
 SHOWS = {
-    "canary": canary, "dns-and-service": dns_and_service, "gateway": gateway, "header-match": header_match,
-    "headers-edit": headers_edit, "hostnames": hostnames, "path-and-method": path_and_method, "query": query,
-    "redirect": redirect, "reference-grant": reference_grant, "regex": regex, "rewrite": rewrite,
-    "several-routes": several_routes, "timeouts": timeouts,
+    "canary": canary, "circuit-breaker": circuit_breaker, "dns-and-service": dns_and_service, "fault": fault,
+    "gateway": gateway, "header-match": header_match, "headers-edit": headers_edit, "health-check": health_check,
+    "hostnames": hostnames, "load-balancing": load_balancing, "outlier-detection": outlier_detection,
+    "path-and-method": path_and_method, "query": query, "rate-limit": rate_limit, "redirect": redirect,
+    "reference-grant": reference_grant, "regex": regex, "retries": retries, "rewrite": rewrite,
+    "several-routes": several_routes, "sticky-split": sticky_split, "timeouts": timeouts,
 }  # fmt: skip
 
 
@@ -156,5 +332,8 @@ async def test_an_example_does_what_it_says(
     ports = {8081: v1.port, 8082: v2.port, 8088: free_port(), 8089: free_port()}
     text = (EXAMPLES / f"{name}.yaml").read_text()
     text = re.sub(r"(port: )(80\d\d)\b", lambda found: found[1] + str(ports[int(found[2])]), text)
-    proxy = start_proxy(text)
+    for slow, fast in HASTE.get(name, {}).items():
+        assert slow in text
+        text = text.replace(slow, fast)
+    proxy = await asyncio.to_thread(start_proxy, text)  # upstreams may be asked before it is up
     await SHOWS[name](Stage(proxy, ports, v1, v2))

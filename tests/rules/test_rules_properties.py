@@ -1,10 +1,14 @@
 """What holds for all documents: their order means nothing, and a Snapshot survives its encoding."""
 
 import random
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from turnout.rules import resilience as r
 from turnout.rules import snapshot as s
 from turnout.rules.compile import compile_documents
 from turnout.rules.compiler.precedence import precedence
@@ -105,6 +109,26 @@ MATCHES = st.builds(
 REWRITES = st.none() | st.builds(
     s.Rewrite, st.none() | TEXT, st.none() | st.builds(s.PathRewrite, st.sampled_from(["full", "prefix"]), TEXT)
 )
+
+
+def anything(kind: Any) -> st.SearchStrategy[Any]:
+    """All values of a type that a part of a Snapshot may have, as far as msgpack can say them."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        hints = get_type_hints(kind)
+        return st.builds(kind, **{name: anything(hints[name]) for name in kind.__struct_fields__})
+    if origin is Literal:
+        return st.sampled_from(inner)
+    if origin in (Union, UnionType):
+        return st.one_of(*(anything(choice) for choice in inner))
+    if origin is tuple:
+        items = st.lists(anything(inner[0]), max_size=2).map(tuple)
+        return items if inner[1:] == (...,) else st.tuples(*(anything(item) for item in inner))
+    return {
+        int: INTEGERS, float: st.floats(allow_nan=False), str: TEXT, bool: st.booleans(), type(None): st.none(),
+    }[kind]  # fmt: skip
+
+
 ACTIONS = st.one_of(
     st.builds(s.Respond, st.integers(100, 599), TEXT, st.none() | TEXT),
     st.builds(
@@ -116,12 +140,19 @@ ACTIONS = st.one_of(
         REWRITES,
         LIMITS,
         LIMITS,
+        LIMITS,
+        LIMITS,
+        st.floats(0, 1e6),
+        anything(r.Retry | None),
+        anything(r.HashKey | None),
+        anything(r.RateLimit | None),
+        anything(r.Fault | None),
     ),
 )
 
 
-ENDPOINTS = st.builds(s.Endpoint, TEXT, st.integers(1, 65535), st.integers(1, 2**32), st.integers(0, 9), st.booleans())
-CLUSTERS = st.builds(s.Cluster, TEXT, st.lists(ENDPOINTS, max_size=3).map(tuple))
+ENDPOINTS = anything(s.Endpoint)
+CLUSTERS = anything(s.Cluster)
 
 
 @given(

@@ -19,7 +19,7 @@ from turnout.xds.client.reading import read_delta, read_sotw
 from turnout.xds.client.sotw import SotwSession
 from turnout.xds.resources import CLUSTER, ENDPOINTS, LISTENER, ROUTES
 
-BAD_ROUTES = routes(to("a", retry_policy={"retry_on": "5xx"}))
+BAD_ROUTES = routes(to("a", retry_policy={"retry_on": "unavailable"}))
 
 
 class Delta:
@@ -222,10 +222,10 @@ def test_a_sotw_response_is_acknowledged_with_its_version_and_nonce() -> None:
 def test_a_sotw_rejection_tells_the_version_before_it_and_takes_the_rest() -> None:
     sotw = Sotw()
     sotw.send(CLUSTER, static("a", 1), static("b", 1), version="v1")
-    wrong = cluster("a", outlier_detection={})
+    wrong = cluster("a", load_balancing_policy={})
     nack, *_ = sotw.send(CLUSTER, wrong, static("b", 2), version="v2")
     assert (nack.version_info, nack.response_nonce) == ("v1", "n2")
-    assert nack.error_detail.message.startswith("CDS a: outlier_detection")
+    assert nack.error_detail.message.startswith("CDS a: load_balancing_policy")
     assert versions(sotw.book)[CLUSTER] == {"a": "v1", "b": "v2"}
     assert sotw.book.find(CLUSTER, "a").resource.body == static("a", 1).SerializeToString()
 

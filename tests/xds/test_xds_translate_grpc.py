@@ -14,6 +14,7 @@ import pytest
 from envoy.service.discovery.v3 import ads_pb2_grpc
 from real_envoy import Ads
 
+from turnout.rules import resilience as r
 from turnout.rules import snapshot as s
 from turnout.xds.translate.to_envoy import to_xds
 
@@ -109,15 +110,35 @@ def test_grpc_reaches_the_endpoints_of_a_hostname(ads: tuple[Ads, int], upstream
     assert server.refused == {}
 
 
+BY_USER = r.LoadBalancing("maglev", hash_on=r.HashKey("header", "x-user"))
+RESILIENT: dict[str, Any] = {
+    "circuit_breaker": r.CircuitBreaker(r.Limits(100, 100, 100, 3), r.Limits(max_connections=10)),
+    "outlier_detection": r.OutlierDetection(),
+    "health_check": r.HealthCheck((r.Probe("/health"),)),
+    "slow_start": r.SlowStart(),
+}
+ARMED: dict[str, Any] = {
+    "idle_timeout_s": 9.0,
+    "retry": r.Retry(codes=(503,), only_idempotent=False, back_off_s=0.05),
+    "split_by": r.HashKey("cookie", "user"),
+    "rate_limit": r.RateLimit(1_000.0, 1_000),
+    "fault": r.Fault(abort_status=503, abort_per_million=1_000_000),
+}
+"""What a gRPC client does with it is its own affair, but it takes it; the filters are not told to it."""
+
+
 def snapshot(upstreams: list[Upstream], stable: str) -> s.Snapshot:
-    clusters = [s.Cluster(name, (s.Endpoint("127.0.0.1", u.port),)) for name, u in zip("ab", upstreams, strict=True)]
+    clusters = [
+        s.Cluster(name, (s.Endpoint("127.0.0.1", u.port, locality="eu/a"),), load_balancing=balancing, **RESILIENT)
+        for name, u, balancing in zip("ab", upstreams, (BY_USER, r.LoadBalancing()), strict=True)
+    ]
     edits = s.HeaderEdits(set=(("x-a", "%"),))
     routes = (
         s.Route("gone", s.Match(s.PathMatch(value="/gone")), s.Forward((s.Backend("missing"),))),
         s.Route(
             "iris",
             s.Match(s.PathMatch(value="/iris.Service/Infer")),
-            s.Forward((s.Backend(stable, 3, edits), s.Backend("a", 0)), s.Rewrite("h"), 2.0, 1.0),
+            s.Forward((s.Backend(stable, 3, edits), s.Backend("a", 0)), s.Rewrite("h"), 2.0, 1.0, **ARMED),
             (edits,),
         ),
         s.Route("moved", s.Match(query=(s.ValueMatch("q", "x"),)), s.Redirect(301)),

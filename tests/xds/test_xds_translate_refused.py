@@ -1,37 +1,27 @@
 """What can't be used is refused by the resource's name and the field's, and nothing that is sent makes it raise."""
 
-import re
-from pathlib import Path
 from typing import Any
 
 import envoy_messages as written
 import pytest
-from envoy.config.cluster.v3.cluster_pb2 import Cluster
-from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from google.protobuf.json_format import ParseDict
 from hypothesis import given
 from hypothesis import strategies as st
+from refusals import own_words, refused
 
 from turnout.xds.resources import CLUSTER, ENDPOINTS, LISTENER, ROUTES, TYPES, Resource, make_resource
 from turnout.xds.translate.faults import MAX_FAULTS
-from turnout.xds.translate.fields import HARMLESS, READ, SUPPORTED, Only, Packed
 from turnout.xds.translate.from_envoy import check_resource, from_xds
-from turnout.xds.translate.messages import EXTENSION_CLASSES, RESOURCE_CLASSES
+from turnout.xds.translate.names import FAULT, LOCAL_LIMIT
 
-DOCS = Path(__file__).parents[2] / "docs" / "xds.md"
 TO_A = {"cluster": "a"}
 ALL = {"match": {"prefix": "/"}}
 STRUCT = {"@type": "type.googleapis.com/google.protobuf.Struct", "value": {}}
-ADDRESS = {"socket_address": {"address": "10.0.0.1", "port_value": 80}}
-
-
-def refused(type_url: str, message: Any) -> dict[str, str]:
-    """The faults of a message, by field."""
-    name, faults = check_resource(type_url, message.SerializeToString())
-    assert all((fault.type_url, fault.name) == (type_url, name) for fault in faults)
-    return {fault.field: fault.message for fault in faults}
+ALWAYS = {"default_value": {"numerator": 100}}
+BUCKET = {"max_tokens": 1, "fill_interval": "1s"}
+TOKENS = {"token_bucket": BUCKET, "filter_enabled": ALWAYS, "filter_enforced": ALWAYS}
 
 
 def configuration(**fields: Any) -> dict[str, str]:
@@ -42,6 +32,32 @@ def route(**fields: Any) -> dict[str, str]:
     host = {"name": "v", "domains": ["*"], "routes": [{**ALL, "route": TO_A, **fields}]}
     found = configuration(virtual_hosts=[host])
     return {field.removeprefix("virtual_hosts[0].routes[0]").lstrip("."): text for field, text in found.items()}
+
+
+def retrying(**policy: Any) -> dict[str, Any]:
+    return {"route": {**TO_A, "retry_policy": policy}}
+
+
+def hashing(*policies: dict[str, Any]) -> dict[str, Any]:
+    return {"route": {**TO_A, "hash_policy": list(policies)}}
+
+
+def limited(name: str, fields: dict[str, Any]) -> dict[str, Any]:
+    kind = f"{written.EXTENSIONS}.http.local_ratelimit.v3.LocalRateLimit"
+    return {"typed_per_filter_config": {name: {"@type": kind, **fields}}}
+
+
+def faulty(**fields: Any) -> dict[str, Any]:
+    return {"typed_per_filter_config": {FAULT: {"@type": f"{written.EXTENSIONS}.http.fault.v3.HTTPFault", **fields}}}
+
+
+def hinted(**action: Any) -> dict[str, Any]:
+    told = {"type": "forward", "backends": [{"cluster": "a"}], **action}
+    return own_words("route", {"name": "r", "match": {}, "action": told})
+
+
+def in_chain(kind: str, name: str = FAULT, **fields: Any) -> dict[str, Any]:
+    return {"name": name, "typed_config": {"@type": f"{written.EXTENSIONS}.http.{kind}", **fields}}
 
 
 def test_what_people_write_is_taken() -> None:
@@ -72,7 +88,62 @@ def test_what_people_write_is_taken() -> None:
         ({"route": {}}, "route"),
         ({"route": {"cluster": ""}}, "route.cluster"),
         ({"route": {"cluster_header": "x"}}, "route.cluster_header"),
-        ({"route": {**TO_A, "retry_policy": {"retry_on": "5xx"}}}, "route.retry_policy.retry_on"),
+        ({"route": {**TO_A, "idle_timeout": "0s"}}, "route.idle_timeout"),
+        (retrying(retry_on="5xx,unavailable"), "route.retry_policy.retry_on"),
+        (retrying(retriable_headers=[{"name": "a"}]), "route.retry_policy.retriable_headers"),
+        (retrying(retriable_status_codes=[99]), "route.retry_policy.retriable_status_codes"),
+        (retrying(per_try_idle_timeout="1s"), "route.retry_policy.per_try_idle_timeout"),
+        (retrying(retry_back_off={}), "route.retry_policy.retry_back_off.base_interval"),
+        (
+            retrying(retry_back_off={"base_interval": "1s", "max_interval": "0.5s"}),
+            "route.retry_policy.retry_back_off.max_interval",
+        ),
+        (retrying(retry_host_predicate=[{"name": "p"}]), "route.retry_policy.retry_host_predicate[0]"),
+        (
+            retrying(retry_host_predicate=[{"name": "p", "typed_config": STRUCT}]),
+            "route.retry_policy.retry_host_predicate[0].typed_config",
+        ),
+        (
+            retrying(rate_limited_retry_back_off={"reset_headers": [{"name": "x-ratelimit-reset"}]}),
+            "route.retry_policy.rate_limited_retry_back_off.reset_headers",
+        ),
+        (
+            retrying(rate_limited_retry_back_off={"reset_headers": [{"name": "a", "format": "UNIX_TIMESTAMP"}]}),
+            "route.retry_policy.rate_limited_retry_back_off.reset_headers[0].format",
+        ),
+        (hashing({"header": {"header_name": "a b"}}), "route.hash_policy[0]"),
+        (hashing({"cookie": {"name": "a", "ttl": "1s"}}), "route.hash_policy[0].cookie.ttl"),
+        (hashing({"cookie": {"name": "a"}}, {"cookie": {"name": "b"}}), "route.hash_policy"),
+        (hashing({"query_parameter": {"name": "a"}}), "route.hash_policy[0].query_parameter"),
+        (hashing({"connection_properties": {}}), "route.hash_policy[0].connection_properties.source_ip"),
+        (hashing({}), "route.hash_policy[0]"),
+        (
+            {"route": {"weighted_clusters": {"clusters": [{"name": "a", "weight": 1}], "use_hash_policy": True}}},
+            "route.weighted_clusters.use_hash_policy",
+        ),
+        (limited("a filter", TOKENS), "typed_per_filter_config[a filter]"),
+        (limited(LOCAL_LIMIT, {"token_bucket": BUCKET}), f"typed_per_filter_config[{LOCAL_LIMIT}].filter_enabled"),
+        (limited(LOCAL_LIMIT, {**TOKENS, "stage": 1}), f"typed_per_filter_config[{LOCAL_LIMIT}].stage"),
+        (
+            limited(LOCAL_LIMIT, {**TOKENS, "status": {"code": "ServiceUnavailable"}}),
+            f"typed_per_filter_config[{LOCAL_LIMIT}].status.code",
+        ),
+        (
+            limited(LOCAL_LIMIT, {**TOKENS, "token_bucket": {"max_tokens": 1}}),
+            f"typed_per_filter_config[{LOCAL_LIMIT}].token_bucket",
+        ),
+        (
+            limited(LOCAL_LIMIT, {**TOKENS, "descriptors": [{"entries": [{"key": "a"}], "token_bucket": BUCKET}]}),
+            f"typed_per_filter_config[{LOCAL_LIMIT}].descriptors",
+        ),
+        (
+            faulty(abort={"http_status": 99, "percentage": {"numerator": 1}}),
+            f"typed_per_filter_config[{FAULT}].abort.http_status",
+        ),
+        (faulty(delay={"percentage": {"numerator": 1}}), f"typed_per_filter_config[{FAULT}].delay.fixed_delay"),
+        (faulty(delay={"header_delay": {}}), f"typed_per_filter_config[{FAULT}].delay.header_delay"),
+        (faulty(max_active_faults=1), f"typed_per_filter_config[{FAULT}].max_active_faults"),
+        ({**faulty(), "route": None, "direct_response": {"status": 200}}, "typed_per_filter_config"),
         ({"route": {**TO_A, "timeout": "-1s"}}, "route.timeout"),
         ({"route": {**TO_A, "prefix_rewrite": "/\nx"}}, "route.prefix_rewrite"),
         ({"route": {**TO_A, "regex_rewrite": {"pattern": {"regex": "a"}}}}, "route.regex_rewrite.pattern"),
@@ -85,7 +156,7 @@ def test_what_people_write_is_taken() -> None:
             {"route": {"weighted_clusters": {"total_weight": 3, "clusters": [{"name": "a", "weight": 1}]}}},
             "route.weighted_clusters.total_weight",
         ),
-        ({"typed_per_filter_config": {"f": STRUCT}}, "typed_per_filter_config"),
+        ({"typed_per_filter_config": {FAULT: STRUCT}}, f"typed_per_filter_config[{FAULT}]"),
         (
             {"request_headers_to_add": [{"header": {"key": "a", "value": "%REQ(b)%"}}]},
             "request_headers_to_add[0].header.value",
@@ -98,6 +169,14 @@ def test_what_people_write_is_taken() -> None:
         ({"response_headers_to_remove": ["a\r"]}, "response_headers_to_remove"),
         ({"metadata": {"filter_metadata": {"turnout.dev": {"route": "{}"}}}}, "metadata"),
         ({"metadata": {"filter_metadata": {"turnout.dev": {"route": "[" * 5_000}}}}, "metadata"),
+        (hinted(first_byte_timeout_s=-1), "metadata"),
+        (hinted(queue_timeout_s=-1), "metadata"),
+        (hinted(retry={"attempts": -1}), "metadata"),
+        (hinted(retry={"codes": [7]}), "metadata"),
+        (hinted(split_by={"kind": "header", "name": "a\r"}), "metadata"),
+        (hinted(rate_limit={"per_second": 0, "burst": 1}), "metadata"),
+        (hinted(rate_limit={"per_second": 1, "burst": 1, "header": "a b"}), "metadata"),
+        (hinted(fault={"abort_status": 7, "abort_per_million": 1}), "metadata"),
     ],
 )  # fmt: skip
 def test_a_route_that_cannot_be_used_is_refused_by_its_field(fields: dict[str, Any], place: str) -> None:
@@ -143,58 +222,6 @@ def test_a_route_configuration_is_refused_by_its_field(fields: dict[str, Any], p
 
 
 @pytest.mark.parametrize(
-    ("fields", "place"),
-    [
-        ({"type": "LOGICAL_DNS"}, "type"),
-        ({"type": "EDS"}, "eds_cluster_config.eds_config"),
-        ({"type": "EDS", "eds_cluster_config": {"eds_config": {"path": "/x"}}}, "eds_cluster_config.eds_config.path"),
-        ({"lb_policy": "MAGLEV"}, "lb_policy"),
-        ({"connect_timeout": "0s"}, "connect_timeout"),
-        ({"outlier_detection": {}}, "outlier_detection"),
-        ({"transport_socket": {"name": "tls"}}, "transport_socket"),
-        ({"circuit_breakers": {"thresholds": [{"max_requests": 9}]}}, "circuit_breakers.thresholds[0].max_requests"),
-        ({"common_lb_config": {"healthy_panic_threshold": {"value": 50}}}, "common_lb_config.healthy_panic_threshold"),
-    ],
-)
-def test_a_cluster_is_refused_by_its_field(fields: dict[str, Any], place: str) -> None:
-    assert place in refused(CLUSTER, ParseDict({"name": "c", **fields}, Cluster()))
-
-
-@pytest.mark.parametrize(
-    ("fields", "place"),
-    [
-        ({"health_status": "DEGRADED"}, "health_status"),
-        ({"load_balancing_weight": 0}, "load_balancing_weight"),
-    ],
-)  # fmt: skip
-def test_an_endpoint_is_refused_by_its_field(fields: dict[str, Any], place: str) -> None:
-    assert place in endpoint(endpoint={"address": ADDRESS}, **fields)
-
-
-@pytest.mark.parametrize(
-    ("address", "place"),
-    [
-        ({"pipe": {"path": "/x"}}, "pipe"),
-        ({"socket_address": {"address": "a.b", "port_value": 1}}, "socket_address.address"),
-        ({"socket_address": {"address": "::1"}}, "socket_address.port_value"),
-        ({"socket_address": {"address": "::1", "port_value": 1, "protocol": "UDP"}}, "socket_address.protocol"),
-    ],
-)
-def test_an_address_is_refused_by_its_field(address: dict[str, Any], place: str) -> None:
-    assert f"endpoint.address.{place}" in endpoint(endpoint={"address": address})
-
-
-def endpoint(**fields: Any) -> dict[str, str]:
-    told = {"cluster_name": "c", "endpoints": [{"lb_endpoints": [fields]}]}
-    found = refused(ENDPOINTS, ParseDict(told, ClusterLoadAssignment()))
-    return {field.removeprefix("endpoints[0].lb_endpoints[0]."): text for field, text in found.items()}
-
-
-def test_an_endpoint_that_is_there_twice_is_refused() -> None:
-    assert list(refused(ENDPOINTS, written.endpoints("c", 80, 81, 80))) == ["endpoints[0].lb_endpoints[2]"]
-
-
-@pytest.mark.parametrize(
     ("manager", "place"),
     [
         ({"use_remote_address": False}, "use_remote_address"),
@@ -204,6 +231,21 @@ def test_an_endpoint_that_is_there_twice_is_refused() -> None:
         ({"upgrade_configs": [{"upgrade_type": "CONNECT"}]}, "upgrade_configs[0]"),
         ({"http_filters": []}, "http_filters"),
         ({"http_filters": [{"name": "envoy.filters.http.router"}]}, "http_filters[0]"),
+        ({"http_filters": [in_chain("router.v3.Router")] * 2}, "http_filters[0]"),
+        ({"http_filters": [in_chain("fault.v3.HTTPFault")]}, "http_filters[0]"),
+        (
+            {"http_filters": [in_chain("fault.v3.HTTPFault", name="f"), in_chain("router.v3.Router")]},
+            "http_filters[0].name",
+        ),
+        (
+            {
+                "http_filters": [
+                    in_chain("fault.v3.HTTPFault", abort={"http_status": 500}),
+                    in_chain("router.v3.Router"),
+                ]
+            },
+            "http_filters[0].typed_config.abort",
+        ),
         ({"access_log": [{"name": "x"}]}, "access_log"),
     ],
 )
@@ -244,8 +286,8 @@ def test_a_message_full_of_faults_tells_the_first_ones() -> None:
 def test_bytes_from_the_network_never_raise(type_url: str, data: st.DataObject) -> None:
     seeds = {
         LISTENER: written.listener(),
-        ROUTES: written.routes(written.to("a", timeout="1s", prefix_rewrite="/b")),
-        CLUSTER: written.cluster("a"),
+        ROUTES: written.routes(written.to("a", timeout="1s", prefix_rewrite="/b", retry_policy={"retry_on": "5xx"})),
+        CLUSTER: written.cluster("a", outlier_detection={"interval": "1s"}, circuit_breakers={"thresholds": [{}]}),
         ENDPOINTS: written.endpoints("a", 80),
     }
     body = bytearray(seeds[type_url].SerializeToString())
@@ -267,45 +309,3 @@ def resource(type_url: str, name: str, message: Any) -> Resource:
     body = message.SerializeToString()
     assert check_resource(type_url, body) == (name, [])
     return make_resource(type_url, name, body)
-
-
-# The table of what is supported
-
-
-def described() -> list[str]:
-    """The table as the documentation has it."""
-    words = {READ: "yes", HARMLESS: "taken, without effect"}
-    lines = []
-    for message, rules in SUPPORTED.items():
-        for field, rule in rules.items():
-            match rule:
-                case Only(value):
-                    word = f"only `{str(value).lower() if isinstance(value, bool) else value}`"
-                case Packed(type_url):
-                    word = f"only `{type_url.rpartition('.')[2]}`"
-                case _:
-                    word = words[str(rule)]
-            lines.append(f"| `{re.sub(r'^.*v3[.]', '', message)}.{field}` | {word} |")
-    return lines
-
-
-def test_the_documentation_has_the_table_of_what_is_supported() -> None:
-    text = DOCS.read_text()
-    assert [line for line in described() if line not in text] == []
-    assert len(described()) == len(re.findall(r"^\| `[A-Z]\w+(?:\.\w+)+` \|", text, re.MULTILINE))
-
-
-def test_every_field_of_the_table_is_one_of_envoys() -> None:
-    seen = set()
-    waiting = [cls.DESCRIPTOR for cls in (*RESOURCE_CLASSES.values(), *EXTENSION_CLASSES.values())]
-    while waiting:
-        descriptor = waiting.pop()
-        if descriptor.full_name in seen or descriptor.full_name.startswith("google.protobuf."):
-            continue
-        seen.add(descriptor.full_name)
-        for name, rule in SUPPORTED[descriptor.full_name].items():
-            field = descriptor.fields_by_name[name]
-            inner = field.message_type
-            if rule == READ and inner is not None and not inner.GetOptions().map_entry:
-                waiting.append(inner)
-    assert seen == SUPPORTED.keys()

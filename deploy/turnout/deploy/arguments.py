@@ -4,10 +4,15 @@ import argparse
 import ipaddress
 
 from turnout.proxy.supervisor.options import Address
+from turnout.proxy.worker.overload import MIN_SHARE_BYTES
 from turnout.rules.durations import parse_duration_s
+from turnout.rules.quantities import parse_bytes
 
 MAX_WORKERS = 64
 """More processes than this on one port is a slip of the finger."""
+MAX_CONNECTIONS = 10_000_000
+MIN_MEMORY_BYTES = 2 * MIN_SHARE_BYTES
+"""A supervisor and one worker."""
 
 
 def host_port(text: str) -> Address:
@@ -63,6 +68,24 @@ def workers(text: str) -> int:
     if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MAX_WORKERS):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of workers (1 to {MAX_WORKERS})")
     return int(text)
+
+
+def connections(text: str) -> int:
+    """Read a number of connections, at least 1."""
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MAX_CONNECTIONS):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of connections (1 to {MAX_CONNECTIONS})")
+    return int(text)
+
+
+def memory(text: str) -> int:
+    """Read a size like `512Mi` or `2Gi`; the bytes. Less than MIN_MEMORY_BYTES nothing runs in."""
+    try:
+        size = parse_bytes(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    if size < MIN_MEMORY_BYTES:
+        raise argparse.ArgumentTypeError(f"{text!r}: a proxy needs at least {MIN_MEMORY_BYTES >> 20}Mi")
+    return size
 
 
 def key_value(text: str) -> tuple[str, str]:

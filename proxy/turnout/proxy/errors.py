@@ -1,10 +1,10 @@
-"""What can go wrong with a request: who, what, whether it may be retried; and the one table of answers.
+"""What can go wrong with a request: who, and what; and the one table of answers. `route.retry` says what is retried.
 
 The letters are Envoy's response flags (envoy/data/accesslog/v3/accesslog.proto). Every failure that the proxy
 itself answers or reports has exactly one of them; the table says what the client gets for it.
 """
 
-from enum import Enum, IntEnum
+from enum import IntEnum
 from typing import NamedTuple
 
 
@@ -22,18 +22,15 @@ class Flag(IntEnum):
     UPE = 8
     SI = 9
     NC = 10
+    UO = 11
+    URX = 12
+    FI = 13
+    DI = 14
+    RL = 15
+    OM = 16
 
     def __str__(self) -> str:
         return "-" if self is Flag.NONE else self.name
-
-
-class Retry(Enum):
-    """When a failed attempt may be made again."""
-
-    NEVER = "never"
-    IF_NOTHING_SENT = "if_nothing_sent"
-    IF_REUSED = "if_reused"
-    IF_IDEMPOTENT = "if_idempotent"
 
 
 class Failure(NamedTuple):
@@ -43,7 +40,6 @@ class Failure(NamedTuple):
     flag: Flag
     status: int
     message: str
-    retry: Retry = Retry.NEVER
     close: bool = False
 
 
@@ -51,13 +47,21 @@ NO_ROUTE = Failure("us", Flag.NR, 404, "no route matches this request")
 NO_CLUSTER = Failure("us", Flag.NC, 500, "the route names a predictor that does not exist")
 COLD_CLUSTER = Failure("us", Flag.NC, 503, "the route's predictor has not come from the control plane yet")
 NO_BACKEND = Failure("us", Flag.NC, 500, "the route has no backend")
+OVERFLOW = Failure("us", Flag.UO, 503, "a circuit breaker's limit is reached")
+QUEUE_TIMEOUT = Failure("us", Flag.UO, 503, "waited too long for a circuit breaker's limit")
+RATE_LIMITED = Failure("us", Flag.RL, 429, "too many requests for this route")
+FAULT_INJECTED = Failure("us", Flag.FI, 503, "a fault that the route's policy injects")
+OVERLOADED = Failure("us", Flag.OM, 503, "the proxy is overloaded", close=True)
 NO_ENDPOINT = Failure("upstream", Flag.UH, 503, "no healthy endpoint")
-CONNECT_FAILED = Failure("upstream", Flag.UF, 503, "could not connect to the endpoint", Retry.IF_NOTHING_SENT)
-UPSTREAM_CLOSED = Failure("upstream", Flag.UC, 503, "the endpoint closed the connection", Retry.IF_REUSED)
-UPSTREAM_MALFORMED = Failure("upstream", Flag.UPE, 502, "the endpoint's answer is not valid HTTP", Retry.IF_IDEMPOTENT)
-UPSTREAM_TIMEOUT = Failure("upstream", Flag.UT, 504, "the endpoint did not answer in time", Retry.IF_IDEMPOTENT)
+CONNECT_FAILED = Failure("upstream", Flag.UF, 503, "could not connect to the endpoint")
+UPSTREAM_CLOSED = Failure("upstream", Flag.UC, 503, "the endpoint closed the connection")
+UPSTREAM_MALFORMED = Failure("upstream", Flag.UPE, 502, "the endpoint's answer is not valid HTTP")
+UPSTREAM_TIMEOUT = Failure("upstream", Flag.UT, 504, "the endpoint did not answer in time")
+FIRST_BYTE_TIMEOUT = Failure("upstream", Flag.UT, 504, "no answer had begun in time")
 REQUEST_TIMEOUT = Failure("upstream", Flag.UT, 504, "the request took too long")
+CLIENT_DEADLINE = Failure("downstream", Flag.UT, 504, "the client's own deadline is over")
 IDLE_TIMEOUT = Failure("upstream", Flag.SI, 504, "no byte came for too long")
+CLIENT_STALLED = Failure("downstream", Flag.SI, 408, "the client does not take the answer", close=True)
 DOWNSTREAM_GONE = Failure("downstream", Flag.DC, 0, "the client went away")
 DOWNSTREAM_IDLE = Failure("downstream", Flag.SI, 408, "the rest of the request did not come in time", close=True)
 HEAD_TIMEOUT = Failure("downstream", Flag.SI, 408, "the request's head did not come in time", close=True)

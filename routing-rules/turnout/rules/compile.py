@@ -8,9 +8,11 @@ depend on the order of files or documents.
 import msgspec
 
 from turnout.rules import snapshot as s
+from turnout.rules.canonical import make_canonical
 from turnout.rules.checks.document import check_document, check_names
 from turnout.rules.compiler.attach import Listeners, Socket
 from turnout.rules.compiler.lint import lint_shadows, lint_unused
+from turnout.rules.compiler.policies import Policies
 from turnout.rules.compiler.references import References
 from turnout.rules.compiler.routes import Entry, compile_route
 from turnout.rules.diagnostics import Diagnostic
@@ -35,22 +37,23 @@ def compile_documents(documents: list[Document], report: Report | None = None) -
     check_names(documents, report)
     if report.has_errors():
         return Compiled(None, s.Origins(), report.sorted())
-    references = References(documents)
+    references, policies = References(documents), Policies(documents)
     listeners = Listeners(documents)
-    hosts, entries = _deal(documents, references, listeners, report)
+    hosts, entries = _deal(documents, references, policies, listeners, report)
     lint_shadows((found for of_socket in hosts.values() for found in of_socket.values()), report)
-    lint_unused(references, report)
-    snapshot = s.Snapshot(
+    lint_unused(references, policies, report)
+    made = s.Snapshot(
         listeners=tuple(_listener(socket, hosts[name]) for name, socket in sorted(listeners.sockets.items())),
         clusters=references.clusters(),
         missing=tuple(sorted(references.missing)),
     )
+    snapshot = make_canonical(made)
     snapshot.check()
     return Compiled(snapshot, _origins(entries, references, listeners), report.sorted())
 
 
 def _deal(
-    documents: list[Document], references: References, listeners: Listeners, report: Report
+    documents: list[Document], references: References, policies: Policies, listeners: Listeners, report: Report
 ) -> tuple[dict[str, dict[str, list[Entry]]], list[Entry]]:
     """Entries by socket and domain, in order; and all entries."""
     hosts: dict[str, dict[str, list[Entry]]] = {
@@ -60,7 +63,7 @@ def _deal(
     for document in documents:
         if not isinstance(document.resource, HTTPRoute):
             continue
-        entries = compile_route(document, document.resource, references, report)
+        entries = compile_route(document, document.resource, references, policies, report)
         everything += entries
         for binding in listeners.bind(document, document.resource, report):
             of_socket = hosts[binding.socket]

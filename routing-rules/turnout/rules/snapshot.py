@@ -19,6 +19,19 @@ from typing import Literal
 
 import msgspec
 
+from turnout.rules.resilience import (
+    QUEUE_TIMEOUT_S,
+    CircuitBreaker,
+    Fault,
+    HashKey,
+    HealthCheck,
+    LoadBalancing,
+    OutlierDetection,
+    RateLimit,
+    Retry,
+    SlowStart,
+)
+
 PathKind = Literal["exact", "path_prefix", "prefix", "regex"]
 ValueKind = Literal["exact", "regex", "prefix", "suffix", "contains", "present", "range"]
 
@@ -149,12 +162,26 @@ class Backend(Record, frozen=True):
 
 
 class Forward(Record, frozen=True, tag="forward"):
-    """Send the request to one of `backends`, picked by weight (the sum of the weights is > 0)."""
+    """Send the request to one of `backends`, picked by weight (the sum of the weights is > 0): at random, or by the
+    hash of `split_by`, so that a key stays with its backend.
+
+    Limits: `request_timeout_s` of all attempts together, `backend_timeout_s` of one attempt up to the end of its
+    answer, `first_byte_timeout_s` of one attempt up to the answer's head, `idle_timeout_s` between bytes (None: the
+    proxy's own), `queue_timeout_s` of waiting for a circuit breaker. `retry` None: only what was never sent is sent
+    again, once.
+    """
 
     backends: tuple[Backend, ...]
     rewrite: Rewrite | None = None
     request_timeout_s: float | None = None
     backend_timeout_s: float | None = None
+    first_byte_timeout_s: float | None = None
+    idle_timeout_s: float | None = None
+    queue_timeout_s: float = QUEUE_TIMEOUT_S
+    retry: Retry | None = None
+    split_by: HashKey | None = None
+    rate_limit: RateLimit | None = None
+    fault: Fault | None = None
 
 
 Action = Forward | Redirect | Respond
@@ -195,6 +222,7 @@ class Endpoint(Record, frozen=True):
 
     `weight` is that within its priority; the lowest priority is used as long as enough of it is healthy, by Envoy's
     rule (over-provisioning factor 1.4); `healthy: False` is a control plane's word (`UNHEALTHY`, `DRAINING` …).
+    `locality` is `region/zone/subzone`, as far as they are told.
     """
 
     address: str
@@ -202,6 +230,7 @@ class Endpoint(Record, frozen=True):
     weight: int = 1
     priority: int = 0
     healthy: bool = True
+    locality: str = ""
 
 
 class Cluster(Record, frozen=True):
@@ -211,6 +240,11 @@ class Cluster(Record, frozen=True):
     endpoints: tuple[Endpoint, ...] = ()
     connect_timeout_s: float = CONNECT_TIMEOUT_S
     pool_idle_timeout_s: float = POOL_IDLE_TIMEOUT_S
+    load_balancing: LoadBalancing = LoadBalancing()
+    circuit_breaker: CircuitBreaker = CircuitBreaker()
+    outlier_detection: OutlierDetection | None = None
+    health_check: HealthCheck | None = None
+    slow_start: SlowStart | None = None
 
 
 class Snapshot(Record, frozen=True):

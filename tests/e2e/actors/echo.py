@@ -1,20 +1,24 @@
 """A quick upstream for many requests: it answers each with its own name, and keeps what it saw."""
 
 import asyncio
+from collections.abc import Callable
 from types import TracebackType
 
 from actors.wire import Message
 
 
 class Echo:
-    """`async with Echo("v1") as v1`: listens on `v1.port`; `fields` and `delay_s` may be changed at any time."""
+    """`async with Echo("v1") as v1`: listens on `v1.port`; `status`, `fields` and `delay_s` may be changed at any time,
+    and between `hold` and `release` it answers nobody."""
 
     def __init__(self, name: str = "echo", port: int = 0) -> None:
         self.name = name
         self.port = port
         self.seen: list[Message] = []
+        self.status = 200
         self.fields: list[str] = []
         self.delay_s = 0.0
+        self._held: list[Callable[[], None]] | None = None
         self._server: asyncio.Server | None = None
         self._transports: set[asyncio.Transport] = set()
 
@@ -22,7 +26,16 @@ class Echo:
     def answer(self) -> bytes:
         body = self.name.encode()
         fields = "".join(f"{line}\r\n" for line in self.fields).encode()
-        return b"HTTP/1.1 200 OK\r\n%bcontent-length: %d\r\n\r\n%b" % (fields, len(body), body)
+        return b"HTTP/1.1 %d X\r\n%bcontent-length: %d\r\n\r\n%b" % (self.status, fields, len(body), body)
+
+    def hold(self) -> None:
+        self._held = []
+
+    def release(self) -> None:
+        """Answer those that were held, and from now on at once."""
+        held, self._held = self._held or [], None
+        for answer in held:
+            answer()
 
     async def __aenter__(self) -> "Echo":
         loop = asyncio.get_running_loop()
@@ -68,7 +81,9 @@ class _EchoConnection(asyncio.Protocol):
     def _answer(self, message: Message) -> None:
         echo = self._echo
         echo.seen.append(message)
-        if echo.delay_s:
+        if echo._held is not None:
+            echo._held.append(lambda: self._transport.write(echo.answer))
+        elif echo.delay_s:
             asyncio.get_running_loop().call_later(echo.delay_s, self._transport.write, echo.answer)
         else:
             self._transport.write(echo.answer)

@@ -114,8 +114,7 @@ class Stage:
     def close(self) -> None:
         for process in self.processes.values():
             process.close()
-        for wire in self._wires.values():
-            wire.close()
+        self._hang_up()
         self.control.close()
 
     # The control plane's side
@@ -154,6 +153,21 @@ class Stage:
         """The rules of a port are swapped as one, so all of them are there when the marker is."""
         await self.marked(f"/push-{self._pushes}", [port for port in PORTS if f"port: {port}" in documents] or [8080])
         await self.settled()
+        await until(self._is_warm)
+        self._hang_up()
+
+    def _is_warm(self) -> bool:
+        """Envoy acknowledges a cluster before the first round of its health checks, and does not use it until then."""
+        envoys = [process for process in self.processes.values() if isinstance(process, Envoy)]
+        warming = "cluster_manager.warming_clusters", "listener_manager.total_listeners_warming"
+        return not any(envoy.count(name) for envoy in envoys for name in warming)
+
+    def _hang_up(self) -> None:
+        """To Envoy, the first rate limit or fault of a listener is another listener, and a connection that was there
+        before it knows the new routes, but not the filters."""
+        for wire in self._wires.values():
+            wire.close()
+        self._wires.clear()
 
     async def marked(self, mark: str, ports: Iterable[int] = (8080,)) -> None:
         """Wait until all data planes serve the rules with that mark."""
@@ -186,8 +200,8 @@ class Stage:
             raise
         if message.get("connection") == "close":
             self._wires.pop(key).close()
-        asked = [(name, echo.seen[-1]) for name, echo in self._echoes() if len(echo.seen) > before[name]]
-        name, seen = asked[0] if asked else (None, None)
+        asked = [(name, seen) for name, echo in self._echoes() for seen in echo.seen[before[name] :] if _is_asked(seen)]
+        name, seen = asked[-1] if asked else (None, None)
         location = message.get("location")
         return Answer(message.status, location and location.replace(f":{key[1]}", ":PORT"), name, seen, message)
 
@@ -197,6 +211,11 @@ class Stage:
 
     def _echoes(self) -> list[tuple[str, Echo]]:
         return [(echo.name, echo) for echo in self.predictors.values()]
+
+
+def _is_asked(message: Message) -> bool:
+    """Whether it came on behalf of a client; health checks do not."""
+    return "x-forwarded-for" in message.names
 
 
 def read_bootstrap(port: int, name: str) -> str:

@@ -3,6 +3,7 @@
 They differ in the address alone, so all data planes listen on the same ports.
 """
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import yaml
@@ -30,15 +31,15 @@ DATA_PLANES = tuple(
 )
 
 
-def spread(documents: list[Any], number: int) -> list[Any]:
+def spread(documents: list[Any], number: int, planes: Iterable[DataPlane] = DATA_PLANES) -> list[Any]:
     """The documents with a Gateway for each data plane, of its own, and a route that tells that they are served."""
     gateways = [document for document in documents if document["kind"] == "Gateway"] or [GATEWAY]
-    found = [_own_gateway(gateway, plane) for gateway in gateways for plane in DATA_PLANES]
+    found = [_own_gateway(gateway, plane) for gateway in gateways for plane in planes]
     found += [document for document in documents if document["kind"] not in ("Gateway", "HTTPRoute")]
     routes = [document for document in documents if document["kind"] == "HTTPRoute"]
     namespaces = {"default", *(d["metadata"]["name"] for d in documents if d["kind"] == "Namespace")}
     routes += [_marker(namespace, gateways, number) for namespace in sorted(namespaces)]
-    return found + [_bound_to_all(route) for route in routes]
+    return found + [_bound_to_all(route, planes) for route in routes]
 
 
 def _own_gateway(gateway: Any, plane: DataPlane) -> Any:
@@ -48,9 +49,9 @@ def _own_gateway(gateway: Any, plane: DataPlane) -> Any:
     return {**gateway, "metadata": metadata, "spec": spec}
 
 
-def _bound_to_all(route: Any) -> Any:
+def _bound_to_all(route: Any, planes: Iterable[DataPlane]) -> Any:
     told = route["spec"].get("parentRefs", [{"name": "all", "namespace": "default"}])
-    parents = [{**parent, "name": f"{parent['name']}-{plane.name}"} for parent in told for plane in DATA_PLANES]
+    parents = [{**parent, "name": f"{parent['name']}-{plane.name}"} for parent in told for plane in planes]
     return {**route, "spec": {**route["spec"], "parentRefs": parents}}
 
 

@@ -3,6 +3,8 @@
 from typing import TYPE_CHECKING
 
 from turnout.proxy.route.explain import explain
+from turnout.proxy.route.handling import Budget, Faulted, KeyedSplit, Limited
+from turnout.rules.resilience import Fault, HashKey, RateLimit, Retry
 from turnout.rules.snapshot import (
     Backend,
     Forward,
@@ -169,3 +171,36 @@ def test_an_answer_with_a_body_is_told_with_its_edits(make_table: "MakeTable", m
     assert outcome.respond is not None
     assert (outcome.respond.status, outcome.respond.body) == (200, "hello")
     assert outcome.response_headers[0].set == ("x: 1",)
+
+
+def test_what_a_route_does_beside_forwarding_is_told_for_this_request(
+    make_table: "MakeTable", make_head: "MakeHead"
+) -> None:
+    action = Forward(
+        (Backend("a", 1), Backend("b", 1)), first_byte_timeout_s=2.0, idle_timeout_s=60.0, queue_timeout_s=1.0,
+        retry=Retry(2, codes=(503,), back_off_s=0.1), split_by=HashKey("header", "x-user"),
+        rate_limit=RateLimit(10.0, 5, "x-tenant"), fault=Fault(0.5, 250_000, 503, 1),
+    )  # fmt: skip
+    table = make_table(Route("r", Match(), action))
+    head = make_head("POST /v2/models/iris/infer", x_user="anna", x_tenant="t")
+    outcome = explain(table, head, Origins(), 80).outcome
+    assert outcome is not None
+    split = table.hosts[0].entries[0].split
+    assert split is not None
+    assert outcome.split == KeyedSplit("header x-user", "anna", split.choose_for(b"anna").cluster)
+    assert outcome.rate_limit == Limited(10.0, 5, "x-tenant", "t")
+    assert outcome.fault == Faulted(0.5, 25.0, 503, 0.0001)
+    assert (outcome.first_byte_timeout_s, outcome.idle_timeout_s, outcome.queue_timeout_s) == (2.0, 60.0, 1.0)
+    retry = outcome.retry
+    assert retry is not None
+    assert (retry.attempts, retry.codes, retry.back_off_s, retry.max_back_off_s) == (2, (503,), 0.1, 1.0)
+    assert (retry.may_repeat, retry.because) == (True, "it is a known inference call")
+    assert retry.budget == Budget(20.0, 100, 10.0, 10.0)
+
+
+def test_a_request_without_the_key_and_a_split_of_one_backend(make_table: "MakeTable", make_head: "MakeHead") -> None:
+    key = HashKey("cookie", "session")
+    two = Route("two", Match(), Forward((Backend("a"), Backend("b")), split_by=key))
+    one = Route("one", Match(), Forward((Backend("a"), Backend("b", 0)), split_by=key))
+    found = [explain(make_table(route), make_head("/"), Origins(), 80).outcome for route in (two, one)]
+    assert [outcome and outcome.split for outcome in found] == [KeyedSplit("cookie session", None, None), None]

@@ -16,6 +16,7 @@ import msgspec
 import pytest
 
 from turnout.proxy.supervisor.options import Address, ProxyOptions
+from turnout.proxy.supervisor.process import WORKER_COMMAND
 from turnout.proxy.supervisor.supervisor import Supervisor
 from turnout.rules.snapshot import (
     Backend,
@@ -144,7 +145,7 @@ def make_snapshot() -> Callable[..., Snapshot]:
 
 @pytest.fixture
 async def start_proxy() -> AsyncIterator[Callable[..., FakeProxy]]:
-    """`start_proxy(snapshot, workers=1, fault="none", **Supervisor's arguments)`."""
+    """`start_proxy(snapshot, workers=1, fault="none", **Supervisor's arguments)`; fault `real` is a worker of ours."""
     proxies: list[FakeProxy] = []
 
     def start(
@@ -153,7 +154,7 @@ async def start_proxy() -> AsyncIterator[Callable[..., FakeProxy]]:
         source = FakeSource(*(Loaded(u, Origins()) if isinstance(u, Snapshot) else u for u in updates))
         free = Address("127.0.0.1", 0)
         chosen = ProxyOptions(listen=free, admin=free, workers=workers, **(options or {}))
-        command = (sys.executable, str(HERE / "fake_worker.py"), fault)
+        command = WORKER_COMMAND if fault == "real" else (sys.executable, str(HERE / "fake_worker.py"), fault)
         proxies.append(FakeProxy(Supervisor(chosen, source, worker_command=command, **more), source))
         return proxies[-1]
 

@@ -2,7 +2,8 @@
 
 Run as `python fake_worker.py FAULT FD`. FAULT `dies` ends before Started, `deaf` never answers a Configure, `none` has
 none. A Snapshot in which `refused` is missing is not taken. Requests count in the record for no route; `/hang` is
-never answered in full.
+never answered in full. `/say/KIND/VALUE` says a message of that kind (`failing`, `probing`, `probed`, `overloaded`) to
+the supervisor, of the first endpoint; `/5xx/N` counts so many failed requests at it.
 """
 
 import asyncio
@@ -12,7 +13,8 @@ import os
 import socket
 import sys
 
-from turnout.proxy.telemetry.layout import BLOCK_BYTES, BOUNDS_S, CODE_CLASSES, FLAGS, RouteWord, Word
+from turnout.proxy.cluster.endpoint import Target
+from turnout.proxy.telemetry.layout import BLOCK_BYTES, BOUNDS_S, CODE_CLASSES, FLAGS, EndpointWord, RouteWord, Word
 from turnout.proxy.worker import messages
 from turnout.proxy.worker.channel import Channel
 from turnout.rules.snapshot import decode_snapshot
@@ -26,6 +28,7 @@ class FakeWorker:
         self.fault = fault
         self.listeners: dict[str, socket.socket] = {}
         self.resolved: dict[str, list] = {}
+        self.targets: dict[str, list[Target]] = {}
         self.tasks: set[asyncio.Task] = set()
         self.idle: set[asyncio.StreamWriter] = set()
         self.known = {"pid": os.getpid()}
@@ -37,7 +40,7 @@ class FakeWorker:
         match message:
             case messages.Hello():
                 self.known["slot"] = message.slot
-                self.block = memoryview(mmap.mmap(fds[0], BLOCK_BYTES)).cast("Q")
+                self.block = memoryview(mmap.mmap(fds[message.slot], BLOCK_BYTES)).cast("Q")
             case messages.Listen():
                 sock = socket.socket(fileno=fds[0])
                 self.listeners[message.listener] = sock
@@ -46,6 +49,7 @@ class FakeWorker:
                 self.unlisten(message.listener)
             case messages.Resolved():
                 self.resolved[message.cluster] = [f"{t.address}:{t.port}" for t in message.endpoints]
+                self.targets[message.cluster] = message.endpoints
             case messages.Configure():
                 self.configure(message)
             case messages.Drain():
@@ -94,13 +98,32 @@ class FakeWorker:
             self.block[Word.TUNNELS_ACTIVE] += 1
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nnot all")
             return
+        if path.startswith(("/say/", "/5xx/")):
+            self.obey(*path.split("/")[1:])
         self.block[Word.CONNECTIONS_TOTAL] += 1
         self.block[self.record + RouteWord.REQUESTS + OK] += 1
         self.block[self.record + RouteWord.DOWNSTREAM + 3] += 1
         self.block[self.record + RouteWord.DOWNSTREAM + len(BOUNDS_S) + 1] += 800_000
-        body = json.dumps({**self.known, "listener": listener, "resolved": self.resolved}).encode()
+        states = {name: [[t.state.name, t.probe_slot] for t in targets] for name, targets in self.targets.items()}
+        body = json.dumps({**self.known, "listener": listener, "resolved": self.resolved, "states": states}).encode()
         close = b"Connection: close\r\n" if self.draining else b""
         writer.write(b"HTTP/1.1 200 OK\r\n%sContent-Length: %d\r\n\r\n%s" % (close, len(body), body))
+
+    def obey(self, what: str, *values: str) -> None:
+        cluster, (target, *_) = next(iter(self.targets.items()))
+        place = cluster, target.address, target.port
+        match what, *values:
+            case "5xx", number:
+                self.block[target.record + EndpointWord.REQUESTS] += int(number)
+                self.block[target.record + EndpointWord.ANSWERS_5XX] += int(number)
+            case "say", "failing", kind:
+                self.channel.send(messages.Failing(*place, kind, 7))
+            case "say", "overloaded", refusing:
+                self.channel.send(messages.Overloaded(refusing == "yes", 0.91))
+            case "say", "probing", _:
+                self.channel.send(messages.Probing(*place))
+            case "say", "probed", well:
+                self.channel.send(messages.Probed(*place, {"well": True, "badly": False}.get(well)))
 
     def unlisten(self, listener: str) -> None:
         self.accept(listener)

@@ -120,7 +120,7 @@ async def test_what_was_said_before_the_end_is_heard(ends):
 
 async def test_sending_never_blocks_and_says_so(ends):
     one, other = ends
-    big = Resolved("c", [Target("127.0.0.1", port, 0) for port in range(200_000)])
+    big = Resolved("c", 0, [Target("127.0.0.1", port, 0) for port in range(200_000)])
     one.channel.send(big)
     assert repr(one.channel) == "<Channel writing>"
     await other.wait_for(lambda: other.got)

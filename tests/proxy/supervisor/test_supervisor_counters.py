@@ -10,12 +10,15 @@ from turnout.proxy.errors import Flag
 from turnout.proxy.supervisor.counters import Blocks
 from turnout.proxy.supervisor.metrics import render_metrics
 from turnout.proxy.supervisor.state import Facts
+from turnout.proxy.supervisor.states.facts import EndpointFact, StateFacts
 from turnout.proxy.telemetry.layout import (
     BLOCK_BYTES,
     BOUNDS_S,
+    BUCKETS_TABLE,
     CODE_CLASSES,
     FLAGS,
     RECORD_WORDS,
+    ClusterWord,
     EndpointWord,
     Layout,
     RouteWord,
@@ -139,6 +142,45 @@ def test_the_supervisors_own_numbers_are_shown(blocks, layout):
     assert shown["turnout_config_last_reload_successful", none] == 0
     assert shown["turnout_worker_restarts_total", none] == 4
     assert shown["turnout_dns_failures_total", none] == 6
+
+
+def test_predictors_and_the_states_of_endpoints_are_shown(blocks, layout):
+    (offset,) = layout.allot([("cluster", "default/iris", "")])
+    for word, value in ((ClusterWord.PENDING, 2), (ClusterWord.RETRIES, 5)):
+        write(blocks, 1, offset + word, value)
+    states = StateFacts(
+        (EndpointFact("default/iris", "127.0.0.1:1", "ejected"),),
+        {("default/iris", "passed"): 3},
+        {("ejected", "latency", "default/iris"): 4, ("breaker_open", "", "default/iris"): 6},
+    )
+    facts = msgspec.structs.replace(FACTS, states=states)
+    shown = samples(render_metrics(blocks.read(), list(layout.records()), facts))
+    predictor = ("predictor", "default/iris")
+    assert shown["turnout_predictor_pending_requests", frozenset({predictor})] == 2
+    assert shown["turnout_retries_total", frozenset({predictor})] == 5
+    assert shown["turnout_health_checks_total", frozenset({predictor, ("outcome", "passed")})] == 3
+    assert shown["turnout_ejections_total", frozenset({predictor, ("kind", "latency")})] == 4
+    assert shown["turnout_breaker_opens_total", frozenset({predictor})] == 6
+    named = {predictor, ("endpoint", "127.0.0.1:1")}
+    values = {
+        state: shown["turnout_endpoint_state", frozenset(named | {("state", state)})]
+        for state in ("available", "ejected", "half_open")
+    }
+    assert values == {"available": 0, "ejected": 1, "half_open": 0}
+
+
+def test_one_record_is_read_as_the_sum_over_all_workers(blocks, layout):
+    (offset,) = layout.allot([ENDPOINT_KEY])
+    for slot, value in ((0, 5), (1, 7)):
+        write(blocks, slot, offset + EndpointWord.REQUESTS, value)
+    words = blocks.record(offset)
+    assert (len(words), words[EndpointWord.REQUESTS], sum(words)) == (RECORD_WORDS, 12, 12)
+
+
+def test_what_lies_behind_the_records_is_no_record(blocks):
+    write(blocks, 0, BUCKETS_TABLE + 5, 1)
+    assert blocks.read().records == {}
+    blocks.clear_gauges(0, {})
 
 
 def test_a_control_planes_client_is_shown_and_nothing_of_it_without_one(blocks, layout):

@@ -1,4 +1,4 @@
-"""Which route a request would take, and why no other: nothing is sent, nothing has to run.
+"""Which route a request would take, what that does to it, and why no other: nothing is sent, nothing has to run.
 
 The request is read, filtered and matched by the code of the data plane. Exit code 0 if a route takes it, even if that
 route answers with an error; 1 if none does (the answer would be 404 NR).
@@ -19,6 +19,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--path", default="/", help="as on the wire, without the query (default: %(default)s)")
     parser.add_argument("--query", help="what comes behind the ?")
     parser.add_argument("--header", metavar="'NAME: VALUE'", action="append", default=[], help="may be repeated")
+    parser.add_argument("--cookie", metavar="NAME=VALUE", action="append", default=[], help="may be repeated")
+    parser.add_argument("--client", metavar="ADDRESS", default="127.0.0.1", help="default: %(default)s")
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--listener", metavar="NAME", help="default: the first, or the only one")
     which.add_argument("--port", type=int, help="the listener's, in place of its name")
@@ -27,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the explanation; 1 if no route takes the request."""
-    from turnout.deploy.explain.question import make_table, read_request, select_listener
+    from turnout.deploy.explain.question import make_peer, make_table, read_request, select_listener
     from turnout.deploy.explain.text import as_text
     from turnout.deploy.rules import load_rules
     from turnout.proxy.route.explain import explain
@@ -35,9 +37,11 @@ def run(arguments: argparse.Namespace) -> int:
 
     snapshot, origins = load_rules(arguments.paths)
     listener = select_listener(snapshot, arguments.listener, arguments.port)
-    head = read_request(arguments.method, arguments.host, arguments.path, arguments.query, arguments.header)
+    peer = make_peer(arguments.client)
+    headers = [*arguments.header, *([f"Cookie: {'; '.join(arguments.cookie)}"] if arguments.cookie else [])]
+    head = read_request(arguments.method, arguments.host, arguments.path, arguments.query, headers, peer)
     port = listener.port or ProxyOptions().listen.port  # shows in redirects that name no port
-    explanation = explain(make_table(snapshot, listener), head, origins, port)
+    explanation = explain(make_table(snapshot, listener), head, origins, port, peer.address)
     if arguments.output == "json":
         request = {"method": head.method.decode(), "host": head.host, "target": head.target.decode("latin-1")}
         answer = {"listener": listener.name, "request": request, **msgspec.to_builtins(explanation)}

@@ -11,7 +11,16 @@ from collections.abc import Iterable
 
 import msgspec
 
-from turnout.deploy.arguments import cidr, duration_s, duration_text, host_port, timeout_s, workers
+from turnout.deploy.arguments import (
+    cidr,
+    connections,
+    duration_s,
+    duration_text,
+    host_port,
+    memory,
+    timeout_s,
+    workers,
+)
 from turnout.deploy.limits import allow_many_files
 from turnout.deploy.node import add_node, add_xds, xds_options
 from turnout.proxy.net.options import Options
@@ -55,6 +64,7 @@ def add_options(parser: argparse.ArgumentParser, drain_timeout_s: float = Option
         help="peers whose forwarding and steering headers are believed; none: nobody's (default: loopback)",
     )
     _add_timeouts(parser, worker)
+    _add_limits(parser, worker)
     _add_logs(parser, defaults, worker)
 
 
@@ -99,6 +109,24 @@ def _add_timeouts(parser: argparse.ArgumentParser, worker: Options) -> None:
         )
 
 
+def _add_limits(parser: argparse.ArgumentParser, worker: Options) -> None:
+    parser.add_argument(
+        "--max-connections",
+        metavar="N",
+        type=connections,
+        default=worker.max_connections,
+        help="connections of clients at once; those beyond get a 503 (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--max-memory",
+        metavar="SIZE",
+        type=memory,
+        default=0,
+        help="what all processes of the proxy may have, like 512Mi; near it new requests get a 503 (default: what the "
+        "container or the machine has)",
+    )
+
+
 def _add_logs(parser: argparse.ArgumentParser, defaults: ProxyOptions, worker: Options) -> None:
     parser.add_argument(
         "--access-log",
@@ -125,7 +153,9 @@ def options(arguments: argparse.Namespace) -> ProxyOptions:
             idle_timeout_s=arguments.idle_timeout,
             downstream_idle_timeout_s=arguments.downstream_idle_timeout,
             drain_timeout_s=arguments.drain_timeout,
+            max_connections=arguments.max_connections,
         ),
+        max_memory_bytes=arguments.max_memory,
         log_level=arguments.log_level,
         log_format=arguments.log_format,
     )
@@ -170,6 +200,8 @@ def command(options: ProxyOptions, source: Iterable[str]) -> list[str]:
         "--idle-timeout": duration_text(worker.idle_timeout_s),
         "--downstream-idle-timeout": duration_text(worker.downstream_idle_timeout_s),
         "--drain-timeout": duration_text(worker.drain_timeout_s),
+        "--max-connections": worker.max_connections,
+        **({"--max-memory": options.max_memory_bytes} if options.max_memory_bytes else {}),
         "--log-level": options.log_level,
         "--log-format": options.log_format,
     }

@@ -1,6 +1,7 @@
 """What `turnout explain` is asked: a listener's table, and a request as the data plane would see it."""
 
 from collections.abc import Sequence
+from ipaddress import ip_address
 
 from turnout.deploy.errors import UsageError
 from turnout.proxy.errors import Failure
@@ -10,11 +11,19 @@ from turnout.proxy.http.head import Data, RequestHead
 from turnout.proxy.http1.request import RequestDecoder
 from turnout.proxy.http1.request_head import RequestHeads
 from turnout.proxy.net.options import Options
+from turnout.proxy.net.trust import Trust
 from turnout.proxy.route.table import Table
 from turnout.proxy.telemetry.layout import route_keys
 from turnout.rules.snapshot import Listener, Snapshot
 
-LOCAL_PEER = Peer(b"127.0.0.1", trusted=True)
+
+def make_peer(address: str) -> Peer:
+    """A client at this address, trusted as without `--trusted`. Raises UsageError for what is none."""
+    try:
+        ip_address(address)
+    except ValueError as error:
+        raise UsageError(f"--client {address!r}: {error}") from error
+    return Trust(Options().trusted).look_up(address)
 
 
 def select_listener(snapshot: Snapshot, name: str | None, port: int | None) -> Listener:
@@ -32,8 +41,10 @@ def make_table(snapshot: Snapshot, listener: Listener) -> Table:
     return Table(listener, snapshot.missing, dict.fromkeys(route_keys(snapshot), 0))
 
 
-def read_request(method: str, host: str, path: str, query: str | None, headers: Sequence[str]) -> RequestHead:
-    """The head of this request behind the codec and the filters of the data plane, from a local client.
+def read_request(
+    method: str, host: str, path: str, query: str | None, headers: Sequence[str], peer: Peer
+) -> RequestHead:
+    """The head of this request behind the codec and the filters of the data plane.
 
     Raises UsageError with the data plane's reason for what it would refuse.
     """
@@ -47,7 +58,7 @@ def read_request(method: str, host: str, path: str, query: str | None, headers: 
     decoder.feed("".join(f"{line}\r\n" for line in [*lines, ""]).encode())
     if reader.head is None:
         raise UsageError(f"the proxy refuses this request: {reader.reason or 'it is not complete'}")
-    apply_request_filters(reader.head, LOCAL_PEER)
+    apply_request_filters(reader.head, peer)
     return reader.head
 
 

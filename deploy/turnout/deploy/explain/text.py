@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+from turnout.deploy.explain.handling import before_backends, behind_backends
 from turnout.proxy.http.head import RequestHead
 from turnout.proxy.route.explain import Conditions, Explanation
 from turnout.proxy.route.outcome import BackendShare, Edited, Outcome, Redirected
@@ -38,13 +39,12 @@ def _outcome(outcome: Outcome, head: RequestHead) -> Iterator[str]:
         yield from _edits("response", outcome.response_headers)
     if outcome.respond is not None:
         yield f"answer    {outcome.respond.status}: {outcome.respond.message}"
+    yield from before_backends(outcome)
     for share in outcome.backends:
         yield f"backend   {share.name}  {share.percent:g} % (weight {share.weight}){_fate(share)}"
         if share.redirect is None and not share.missing:
             yield from _changes(share, head)
-    for what, seconds in (("request", outcome.request_timeout_s), ("backend request", outcome.backend_timeout_s)):
-        if seconds is not None:
-            yield f"timeout   {what}: {seconds:g} s"
+    yield from behind_backends(outcome)
 
 
 def _fate(share: BackendShare) -> str:

@@ -1,30 +1,60 @@
-"""One address that can answer, as one worker sees it, and the lease on it that a request holds."""
+"""One address that can answer, as one worker sees it: what the supervisor says of it, and what was learnt here."""
 
-from enum import Enum
+from enum import Enum, IntEnum
 
 import msgspec
 
-from turnout.proxy.telemetry.counters import Counters
-from turnout.proxy.telemetry.layout import EndpointWord
-
-_ACTIVE, _REQUESTS, _FAILURES = int(EndpointWord.ACTIVE), int(EndpointWord.REQUESTS), int(EndpointWord.FAILURES)
-
 
 class Outcome(Enum):
-    """How an attempt on an endpoint ended, as far as the endpoint is to blame."""
+    """How an attempt on an endpoint ended, as far as the endpoint is to blame. The words are those of Envoy's outlier
+    detection."""
 
     OK = "ok"
-    FAILED = "failed"
+    REFUSED = "refused"
+    """An answer of 4xx: no failure, and nothing that says how fast the endpoint is."""
+    ANSWER_5XX = "answer_5xx"
+    GATEWAY = "gateway"
+    """An answer of 502, 503 or 504."""
+    LOCAL = "local"
+    """No answer: not connected, broken off, malformed, or not in time."""
     UNKNOWN = "unknown"
+    """The client left, or something of ours went wrong."""
 
 
-_FAILED = Outcome.FAILED
+_GATEWAY = frozenset({502, 503, 504})
+
+
+def judge_status(status: int) -> Outcome:
+    """What an answer says of the endpoint that gave it."""
+    if status < 400:
+        return Outcome.OK
+    if status < 500:
+        return Outcome.REFUSED
+    return Outcome.GATEWAY if status in _GATEWAY else Outcome.ANSWER_5XX
+
+
+class State(IntEnum):
+    """Whether an endpoint gets requests, and if not, why. Only AVAILABLE does; HALF_OPEN gets one."""
+
+    AVAILABLE = 0
+    UNHEALTHY = 1
+    """The control plane says so."""
+    FAILED_CHECK = 2
+    """An active health check says so, or has not said otherwise yet."""
+    WARMING = 3
+    """The warm check has not been answered yet."""
+    EJECTED = 4
+    """Outlier detection."""
+    OPEN = 5
+    """Its circuit breaker."""
+    HALF_OPEN = 6
 
 
 class Target(msgspec.Struct, frozen=True, array_like=True):
     """An endpoint as the supervisor tells it to workers: an address, and what `snapshot.Endpoint` says of it.
 
-    `record` is the offset of its counters.
+    `record` is the offset of its counters. `probe_slot` is the worker that may send the one request of a half-open
+    endpoint, `since` when slow start began (the monotonic clock, which all processes share; 0: it is over or none).
     """
 
     address: str
@@ -32,14 +62,25 @@ class Target(msgspec.Struct, frozen=True, array_like=True):
     record: int
     weight: int = 1
     priority: int = 0
-    healthy: bool = True
+    locality: str = ""
+    state: State = State.AVAILABLE
+    probe_slot: int = -1
+    since: float = 0.0
 
 
 class Endpoint:
-    """An address and a port. `record` is the offset of its counters, `weight` that among those of its priority;
-    `removed`: no new request goes there."""
+    """An address and a port. `record` is the offset of its counters.
 
-    __slots__ = ("address", "key", "port", "record", "removed", "text", "weight")
+    `weight` is that among those of its priority, slow start included; `active` the requests that this worker has
+    there; `ewma_s` the moving average of its first-byte times as of `ewma_at`, -1 as long as there was none;
+    `sample_at` when the next of them is kept for outlier detection; `failures` what failed in a row. `removed`: no new
+    request goes there.
+    """
+
+    __slots__ = (
+        "active", "address", "ewma_at", "ewma_s", "failures", "key", "locality", "port", "record", "removed",
+        "sample_at", "text", "weight",
+    )  # fmt: skip
 
     def __init__(self, address: str, port: int, record: int) -> None:
         self.address = address
@@ -47,32 +88,23 @@ class Endpoint:
         self.key = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
         self.text = self.key.encode()
         self.record = record
-        self.weight = 1
+        self.weight = 1.0
+        self.locality = ""
+        self.active = 0
+        self.ewma_s = -1.0
+        self.ewma_at = 0.0
+        self.sample_at = 0.0
+        self.failures: Streak | None = None
         self.removed = False
 
     def __repr__(self) -> str:
         return f"<Endpoint {self.key}{' removed' if self.removed else ''}>"
 
 
-class Lease:
-    """A request's right to an endpoint: counted while it lasts, released exactly once."""
+class Streak:
+    """Failures of one endpoint in a row; there is one only while there are some."""
 
-    __slots__ = ("_counters", "endpoint", "released")
+    __slots__ = ("accrual", "answers_5xx", "gateway", "local")
 
-    def __init__(self, endpoint: Endpoint, counters: Counters) -> None:
-        self._counters = counters
-        self.endpoint = endpoint
-        self.released = False
-        words = counters.words
-        words[endpoint.record + _ACTIVE] += 1
-        words[endpoint.record + _REQUESTS] += 1
-
-    def release(self, outcome: Outcome, now: float) -> None:
-        if self.released:
-            raise RuntimeError(f"the lease on {self.endpoint!r} is released twice")
-        self.released = True
-        endpoint = self.endpoint
-        words = self._counters.words
-        words[endpoint.record + _ACTIVE] -= 1
-        if outcome is _FAILED:
-            words[endpoint.record + _FAILURES] += 1
+    def __init__(self) -> None:
+        self.answers_5xx = self.gateway = self.local = self.accrual = 0

@@ -13,7 +13,7 @@ class RoundRobin:
     def __init__(self, start: int) -> None:
         self._next = start
 
-    def pick(self, endpoints: Sequence[Endpoint], now: float) -> Endpoint:
+    def pick(self, endpoints: Sequence[Endpoint], now: float, hash: int = 0) -> Endpoint:
         """One of `endpoints`, which are not empty."""
         self._next = turn = self._next + 1
         return endpoints[turn % len(endpoints)]

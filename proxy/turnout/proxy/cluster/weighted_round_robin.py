@@ -1,7 +1,8 @@
 """Weighted round robin: each endpoint in its turn, as often as its weight says (Envoy `ROUND_ROBIN` with weights).
 
 Each endpoint has a deadline; the earliest is picked, and gets its next one 1/weight later. So in any unit of this time
-an endpoint is picked as many times as it weighs, spread evenly and not in a row, and a pick costs O(log n).
+an endpoint is picked as many times as it weighs, spread evenly and not in a row, and a pick costs O(log n). The weight
+is the one of that moment: one in slow start comes more often as it grows.
 """
 
 from collections.abc import Sequence
@@ -26,7 +27,7 @@ class WeightedRoundRobin:
         ]
         heapify(self._heap)
 
-    def pick(self, endpoints: Sequence[Endpoint], now: float) -> Endpoint:
+    def pick(self, endpoints: Sequence[Endpoint], now: float, hash: int = 0) -> Endpoint:
         """One of the endpoints that it was made with, which `endpoints` are."""
         deadline, at, endpoint = self._heap[0]
         heapreplace(self._heap, (deadline + 1 / endpoint.weight, at, endpoint))

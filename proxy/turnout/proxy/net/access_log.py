@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 
+from turnout.proxy.errors import Flag
 from turnout.proxy.exchange import Exchange
 from turnout.proxy.filters.peer import Peer
 from turnout.proxy.net.log_file import FLUSH_BYTES, LogFile
@@ -70,9 +71,11 @@ class AccessLog:
         route = entry.name if entry else ""
         predictor = share.cluster if share else ""
         endpoint = lease.endpoint.text if lease else b""
-        if failure is None:
-            return self._outcomes[route, predictor, endpoint]
-        return self._outcomes.failed(failure.flag, exchange.reason, route, predictor, endpoint)
+        attempts = exchange.attempts
+        if failure is None and attempts < 2 and not exchange.flag:
+            return self._outcomes[route, predictor, endpoint, attempts]
+        flag = failure.flag if failure is not None else Flag(exchange.flag)
+        return self._outcomes.write(flag, exchange.reason, route, predictor, endpoint, attempts)
 
     def _time(self, millisecond: int) -> bytes:
         """RFC 3339 in UTC with milliseconds; its text is made once a millisecond."""

@@ -4,17 +4,21 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
-from turnout.proxy.exchange import Scope, Services
 from turnout.proxy.http1.request_head import RequestHeads
 from turnout.proxy.net.options import Options
 from turnout.proxy.net.timers import Timers
 from turnout.proxy.net.trust import Trust
+from turnout.proxy.sides import Scope, Services
 
 
 class Closable(Protocol):
     """A connection that can be cut."""
 
     def close_now(self) -> None: ...
+
+    def held_bytes(self) -> int: ...
+
+    def cut(self) -> None: ...
 
 
 class WorkerContext:

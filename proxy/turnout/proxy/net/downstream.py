@@ -12,7 +12,7 @@ import socket
 import struct
 from typing import cast
 
-from turnout.proxy.errors import HEAD_TIMEOUT, Failure
+from turnout.proxy.errors import HEAD_TIMEOUT, OVERLOADED, Failure
 from turnout.proxy.exchange import Exchange
 from turnout.proxy.filters.peer import Peer
 from turnout.proxy.http.head import CHUNKED, UNTIL_CLOSE, Data, Fields, RequestHead, ResponseHead
@@ -28,6 +28,10 @@ MAX_KEPT_BYTES = 65_536
 """Pipelined bytes that may wait before the client is not read from any more."""
 
 _BY_EXCHANGE, _BY_KEPT = 1, 2
+LOOK_S = 1.0
+"""While a client is not read from, its end is not told by the loop: so we look, about that often."""
+_LEFT = (7, 8)
+"""Linux's TCP_CLOSE and TCP_CLOSE_WAIT: it reset the connection, or closed its side."""
 _RESET = struct.pack("ii", 1, 0)
 
 
@@ -108,6 +112,9 @@ class DownstreamConnection(asyncio.Protocol):
 
     def on_timer(self, now: float) -> float:
         options = self._worker.options
+        if self._paused_by and self._has_left():
+            self._transport.abort()
+            return NEVER
         if self._exchange is not None:
             self._exchange.on_timer(now)
         elif self._head_since and now >= self._head_since + options.head_timeout_s:
@@ -115,7 +122,8 @@ class DownstreamConnection(asyncio.Protocol):
         if self._closing_at:
             return self._on_linger(now)
         if self._exchange is not None:
-            return self._exchange.next_deadline()
+            deadline = self._exchange.next_deadline()
+            return min(deadline, now + LOOK_S) if self._paused_by else deadline
         if self._head_since:
             return self._head_since + options.head_timeout_s
         deadline = self._last_active + options.downstream_idle_timeout_s
@@ -234,6 +242,21 @@ class DownstreamConnection(asyncio.Protocol):
         """The drain is over."""
         self._transport.abort()
 
+    def held_bytes(self) -> int:
+        """What is in memory for this connection: of requests, of answers, and what its upstream does not take."""
+        exchange = self._exchange
+        held = self._transport.get_write_buffer_size() + len(self._decoder.kept)
+        return held + exchange.held_bytes() if exchange is not None else held
+
+    def cut(self) -> None:
+        """End what it does, for want of memory."""
+        if self._exchange is not None:
+            self._exchange.refuse(OVERLOADED)
+        elif not self._closing_at:
+            self.close_now()
+        if self._transport.get_write_buffer_size() > MAX_KEPT_BYTES:
+            self.close_now()  # else it lingers, with all that the client does not read
+
     # Closing
 
     def _refuse(self, failure: Failure, reason: str) -> None:
@@ -287,7 +310,16 @@ class DownstreamConnection(asyncio.Protocol):
     def _pause(self, why: int) -> None:
         if not self._paused_by:
             self._transport.pause_reading()
+            self.wake_at(self._worker.clock() + LOOK_S)
         self._paused_by |= why
+
+    def _has_left(self) -> bool:
+        """Whether the client closed or reset a connection that is not read from (Envoy's early close detection)."""
+        try:
+            info = self._transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)
+        except OSError:
+            return True
+        return info[0] in _LEFT
 
     def _resume(self, why: int) -> None:
         if self._paused_by:

@@ -4,7 +4,11 @@ import msgspec
 
 
 class Options(msgspec.Struct, frozen=True):
-    """Durations in seconds, sizes in bytes. `access_log`: a path, `-` for standard output, or `off`."""
+    """Durations in seconds, sizes in bytes. `access_log`: a path, `-` for standard output, or `off`.
+
+    `max_connections` are those of clients, of the whole proxy; `max_memory_bytes` is this worker's share of its memory,
+    0 for no limit.
+    """
 
     trusted: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
     access_log: str = "-"
@@ -14,3 +18,5 @@ class Options(msgspec.Struct, frozen=True):
     downstream_idle_timeout_s: float = 3600.0
     drain_timeout_s: float = 30.0
     max_head_bytes: int = 65_536
+    max_connections: int = 16_384
+    max_memory_bytes: int = 0

@@ -8,13 +8,14 @@ import asyncio
 from collections.abc import Callable
 
 from turnout.proxy.cluster.cluster import Cluster
-from turnout.proxy.cluster.endpoint import Endpoint, Lease
+from turnout.proxy.cluster.endpoint import Endpoint
+from turnout.proxy.cluster.lease import Lease
 from turnout.proxy.exchange import Exchange
 from turnout.proxy.http1.response_head import ResponseHeads
 from turnout.proxy.net.timers import Timers
 from turnout.proxy.net.upstream import UpstreamConnection
 from turnout.proxy.telemetry.counters import Counters
-from turnout.proxy.telemetry.layout import EndpointWord
+from turnout.proxy.telemetry.layout import ClusterWord, EndpointWord
 
 
 class Pool:
@@ -42,6 +43,10 @@ class Pool:
                 return connection
             connection.close()
         return None
+
+    def find_idle(self, cluster: Cluster) -> Endpoint | None:
+        """An endpoint of the cluster that may be used and has an idle connection."""
+        return next((endpoint for endpoint in cluster.available if self._idle.get(endpoint)), None)
 
     def connect(self, exchange: Exchange, cluster: Cluster, lease: Lease) -> asyncio.Task[None]:
         """Make a connection; the exchange is told when it is there or can't be. The task may be cancelled."""
@@ -79,7 +84,7 @@ class Pool:
 
     def on_lost(self, connection: UpstreamConnection) -> None:
         self._timers.forget(connection)
-        self._counters.add(connection.endpoint.record + EndpointWord.CONNECTIONS_ACTIVE, -1)
+        self._count(connection, -1)
         self.forget(connection)
 
     def forget(self, connection: UpstreamConnection) -> None:
@@ -90,33 +95,38 @@ class Pool:
 
     async def _connect(self, exchange: Exchange, cluster: Cluster, endpoint: Endpoint) -> None:
         config = cluster.config
-        connection = UpstreamConnection(
-            self, endpoint, self._heads, self._max_head_bytes, config.pool_idle_timeout_s
-        )  # fmt: skip
+        connection = UpstreamConnection(self, cluster, endpoint, self._heads, self._max_head_bytes)
+        # From now on, not from when it is made: limits count it.
+        self._count(connection, 1)
         try:
             async with asyncio.timeout(config.connect_timeout_s):
                 await self._loop.create_connection(lambda: connection, endpoint.address, endpoint.port)
         except TimeoutError:
+            self._count(connection, -1)
             self._fail(exchange, endpoint, f"no connection within {config.connect_timeout_s:g} s")
         except OSError as error:
+            self._count(connection, -1)
             self._fail(exchange, endpoint, error.strerror or str(error))
         except asyncio.CancelledError:
             # It may be there already; the loop does not always tell that it is lost again.
+            self._count(connection, -1)
             if not connection.is_closing:
                 connection.abort()
             raise
         else:
             if connection.is_closing:
+                self._count(connection, -1)
                 self._fail(exchange, endpoint, "closed at once")
             else:
-                self._count(connection)
+                connection.counted = True
+                self._counters.add(endpoint.record + EndpointWord.CONNECTIONS_TOTAL)
                 exchange.on_upstream_ready(connection)
 
-    def _count(self, connection: UpstreamConnection) -> None:
-        connection.counted = True
-        record = connection.endpoint.record
-        self._counters.add(record + EndpointWord.CONNECTIONS_ACTIVE)
-        self._counters.add(record + EndpointWord.CONNECTIONS_TOTAL)
+    def _count(self, connection: UpstreamConnection, amount: int) -> None:
+        self._counters.add(connection.endpoint.record + EndpointWord.CONNECTIONS_ACTIVE, amount)
+        connection.cluster.count(ClusterWord.CONNECTIONS, amount)
+        if amount < 0 and connection.cluster.is_limited:
+            connection.cluster.on_capacity()
 
     def _fail(self, exchange: Exchange, endpoint: Endpoint, reason: str) -> None:
         self._counters.add(endpoint.record + EndpointWord.CONNECT_FAILURES)

@@ -75,6 +75,14 @@ class Timers:
     def _run(self) -> None:
         self._handle, self._armed = None, NEVER
         now = self._clock()
+        try:
+            self._wake_due(now)
+        finally:
+            # Also if one of them fails: the others must be woken.
+            if self._heap:
+                self._arm(self._heap[0][0])
+
+    def _wake_due(self, now: float) -> None:
         while self._heap and self._heap[0][0] <= now:
             when, _, sleeper = heapq.heappop(self._heap)
             if sleeper.wake != when:
@@ -84,8 +92,6 @@ class Timers:
             again = sleeper.on_timer(now)
             if again != NEVER:
                 self.wake_at(sleeper, max(again, now + _RESOLUTION_S))
-        if self._heap:
-            self._arm(self._heap[0][0])
 
     def _on_stale(self) -> None:
         self._stale += 1

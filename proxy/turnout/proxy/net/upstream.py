@@ -3,8 +3,10 @@
 import asyncio
 import os
 import socket
+import struct
 from typing import TYPE_CHECKING, cast
 
+from turnout.proxy.cluster.cluster import Cluster
 from turnout.proxy.cluster.endpoint import Endpoint
 from turnout.proxy.exchange import Exchange
 from turnout.proxy.http.fields import MalformedError
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 _DONE = int(State.DONE)
 
 READ_BYTES = 65_536
+_COUNT, _ACKNOWLEDGED_AT, _SENT_AT = struct.Struct("=Q"), 120, 200
+"""`tcpi_bytes_acked` and `tcpi_bytes_sent` in Linux's `struct tcp_info`."""
 KEEP_ALIVE_SHARE = 0.8
 """How much of the time that an upstream announces in Keep-Alive we use of it, to close before it does."""
 
@@ -29,12 +33,12 @@ class UpstreamConnection(asyncio.Protocol):
     """The asyncio protocol of a connection that we made, and the upstream of an exchange."""
 
     __slots__ = (
-        "__weakref__", "_chunked", "_decoder", "_exchange", "_paused", "_pool", "_reusable", "_spare", "_transport",
-        "counted", "endpoint", "idle_since", "idle_timeout_s", "wake",
+        "__weakref__", "_chunked", "_decoder", "_exchange", "_paused", "_pool", "_request_at", "_reusable", "_spare",
+        "_transport", "_written", "cluster", "counted", "endpoint", "idle_since", "idle_timeout_s", "wake",
     )  # fmt: skip
 
     def __init__(
-        self, pool: "Pool", endpoint: Endpoint, heads: ResponseHeads, max_head_bytes: int, idle_timeout_s: float
+        self, pool: "Pool", cluster: Cluster, endpoint: Endpoint, heads: ResponseHeads, max_head_bytes: int
     ) -> None:
         self._pool = pool
         self._decoder = ResponseDecoder(self, heads, max_head_bytes)
@@ -44,9 +48,12 @@ class UpstreamConnection(asyncio.Protocol):
         self._reusable = True
         self._spare: socket.socket | None = None
         """A second descriptor, while a request is sent whose body is still to come."""
+        self._written = self._request_at = 0
+        """Bytes of all requests, and of those before the present one."""
+        self.cluster = cluster
         self.endpoint = endpoint
         self.idle_since = 0.0
-        self.idle_timeout_s = idle_timeout_s
+        self.idle_timeout_s = cluster.config.pool_idle_timeout_s
         self.counted = False
         self.wake = NEVER
 
@@ -82,14 +89,13 @@ class UpstreamConnection(asyncio.Protocol):
             self._pool.on_lost(self)
         if error is not None and self._exchange is not None:
             self._read_what_is_left()
-        self._drop_spare()
         exchange = self._exchange
-        if exchange is None:
-            return
-        self._reusable = False
-        if error is not None or not self._decoder.feed_eof():
-            self._exchange = None
-            exchange.on_upstream_gone(str(error) if error else "")
+        if exchange is not None:
+            self._reusable = False
+            if error is not None or not self._decoder.feed_eof():
+                self._exchange = None
+                exchange.on_upstream_gone(str(error) if error else "", self._may_have_arrived(error))
+        self._drop_spare()
 
     def pause_writing(self) -> None:
         if self._exchange is not None:
@@ -138,20 +144,32 @@ class UpstreamConnection(asyncio.Protocol):
             self._spare = socket.socket(fileno=os.dup(self._transport.get_extra_info("socket").fileno()))
         self._chunked = head.length == CHUNKED
         self._decoder.expect(head.method)
+        self._request_at = self._written
         if len(data) < COPIED_BYTES or self._chunked:
-            self._transport.write(encode_request(head, data, end))
+            message = encode_request(head, data, end)
+            self._written += len(message)
+            self._transport.write(message)
         else:
-            self._transport.writelines((encode_request(head, b"", end), data))
+            message = encode_request(head, b"", end)
+            self._written += len(message) + len(data)
+            self._transport.writelines((message, data))
 
     def send_body(self, data: Data, end: bool) -> None:
         if self._chunked:
             exchange = self._exchange
-            self._transport.write(encode_chunk(data, end, exchange.head.trailers if exchange and end else []))
+            chunk = encode_chunk(data, end, exchange.head.trailers if exchange and end else [])
+            self._written += len(chunk)
+            self._transport.write(chunk)
         elif data:
+            self._written += len(data)
             self._transport.write(data)
 
     def send_tunnel_data(self, data: bytes) -> None:
         self._transport.write(data)
+
+    def unsent_bytes(self) -> int:
+        """What the endpoint has not taken yet."""
+        return self._transport.get_write_buffer_size()
 
     def give_back(self, now: float) -> None:
         """The answer is complete: back into the pool, if both sides want to."""
@@ -176,6 +194,25 @@ class UpstreamConnection(asyncio.Protocol):
         """Close an idle connection, or one that is not wanted back."""
         self._pool.forget(self)
         self._transport.close()
+
+    def _may_have_arrived(self, error: Exception | None) -> bool:
+        """Whether any byte of the present request may have reached the endpoint.
+
+        On a kept connection that the endpoint closed just then, none has: its end comes first, and does not acknowledge
+        them (RFC 4898 `HCThruOctetsAcked`; it begins with 1, the SYN). Such a request can be sent again whatever its
+        method is. A reset without an end before it says nothing: who has read a request and then breaks off may not
+        have acknowledged it yet. Then it matters whether a byte was sent at all.
+        """
+        try:
+            # The loop has closed its own descriptor if a write failed.
+            sock = self._spare or self._transport.get_extra_info("socket")
+            info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
+            if error is not None and not isinstance(error, BrokenPipeError):  # which says that an end came before
+                return int(_COUNT.unpack_from(info, _SENT_AT)[0]) > self._request_at
+            acknowledged: int = _COUNT.unpack_from(info, _ACKNOWLEDGED_AT)[0]
+        except (OSError, struct.error):
+            return True  # another kernel, or the descriptor is gone
+        return acknowledged - 1 > self._request_at or acknowledged == 0
 
     def _read_what_is_left(self) -> None:
         """An upstream that refuses an upload answers, and closes with bytes unread, which resets the connection.

@@ -1,9 +1,13 @@
 """One route, compiled: what must hold beside its path, and what happens then."""
 
+from typing import Any
+
+from turnout.proxy.http.deadline import encode_timeout
 from turnout.proxy.http.head import RequestHead
 from turnout.proxy.route.conditions import ChanceCondition, Condition, HeaderCondition, QueryCondition
 from turnout.proxy.route.context import Context
 from turnout.proxy.route.edits import compile_edits
+from turnout.proxy.route.retry import RetryPolicy
 from turnout.proxy.route.split import Split, compile_split
 from turnout.rules.snapshot import Forward, Redirect, Respond, Route
 
@@ -12,12 +16,16 @@ class Entry:
     """A route at its position in its virtual host. Exactly one of `split`, `redirect` and `respond` is set.
 
     `exact_headers` are the (name, value) pairs of the plain conditions; `is_open` says that nothing but the path is
-    asked. `body` is that of a `respond`, in bytes.
+    asked; `is_timed` that it has limits of its own, `is_special` that or retries; `first_attempt` are fields for the
+    upstream. `body` is that of a `respond`, in bytes. `budgets` and `guard` are what outlives a reload, and are given
+    when the table comes to serve.
     """
 
     __slots__ = (
-        "_others", "backend_timeout_s", "body", "conditions", "exact_headers", "is_open", "method", "name",
-        "position", "prefix", "record", "redirect", "request_timeout_s", "respond", "response_edits", "route", "split",
+        "_others", "attempt_timeout_s", "backend_timeout_s", "body", "budgets", "conditions", "exact_headers", "fault",
+        "first_attempt", "first_byte_timeout_s", "guard", "idle_timeout_s", "is_open", "is_special", "is_timed",
+        "method", "name", "position", "prefix", "queue_timeout_s", "rate_limit", "record", "redirect",
+        "request_timeout_s", "respond", "response_edits", "retry", "route", "split",
     )  # fmt: skip
 
     def __init__(self, route: Route, position: int, context: Context) -> None:
@@ -40,8 +48,23 @@ class Entry:
         self.respond = action if isinstance(action, Respond) else None
         self.body = None if self.respond is None or self.respond.body is None else self.respond.body.encode()
         self.response_edits = compile_edits(*route.response_headers)
-        self.request_timeout_s = action.request_timeout_s if isinstance(action, Forward) else None
-        self.backend_timeout_s = action.backend_timeout_s if isinstance(action, Forward) else None
+        forward = action if isinstance(action, Forward) else Forward(())
+        self.request_timeout_s = forward.request_timeout_s
+        self.backend_timeout_s = forward.backend_timeout_s
+        self.first_byte_timeout_s = forward.first_byte_timeout_s
+        self.idle_timeout_s = forward.idle_timeout_s
+        self.queue_timeout_s = forward.queue_timeout_s
+        limits = self.request_timeout_s, self.backend_timeout_s, self.first_byte_timeout_s, self.idle_timeout_s
+        self.is_timed = any(limit is not None for limit in limits)
+        attempt_limits = [limit for limit in (self.backend_timeout_s, self.first_byte_timeout_s) if limit]
+        self.attempt_timeout_s = min(attempt_limits, default=0.0)
+        self.retry = RetryPolicy(forward.retry) if forward.retry is not None else None
+        self.is_special = self.is_timed or self.retry is not None
+        self.rate_limit = forward.rate_limit
+        self.fault = forward.fault
+        self.first_attempt = _tell_first_attempt(forward)
+        self.budgets: tuple[Any, ...] = ()
+        self.guard: Any = None
 
     def take(self, head: RequestHead) -> "Entry | None":
         """Itself, if all but the path holds; the index saw to the path."""
@@ -55,3 +78,10 @@ class Entry:
             if not condition.holds(head):
                 return None
         return self
+
+
+def _tell_first_attempt(forward: Forward) -> bytes:
+    """What the first attempt of every request tells the upstream: which it is, how long its answer is waited for."""
+    block = b"" if forward.retry is None else b"\r\nx-envoy-attempt-count: 1"
+    limits = [limit for limit in (forward.request_timeout_s, forward.backend_timeout_s) if limit is not None]
+    return block + encode_timeout(min(limits)) if limits else block

@@ -42,8 +42,9 @@ class Explanation(msgspec.Struct, frozen=True):
     """Routes before the winner that are in neither list: their path is another."""
 
 
-def explain(table: Table, head: RequestHead, origins: Origins, port: int) -> Explanation:
-    """Ask the table for `head`, which is not changed. `port` is the listener's, for redirects."""
+def explain(table: Table, head: RequestHead, origins: Origins, port: int, address: bytes = b"127.0.0.1") -> Explanation:
+    """Ask the table for `head`, which is not changed. `port` is the listener's, for redirects; `address` the client's,
+    for splits by it."""
     domain = table.find_domain(head.host)
     host = table.find_host(head.host)
     if host is None:
@@ -59,7 +60,7 @@ def explain(table: Table, head: RequestHead, origins: Origins, port: int) -> Exp
         domain,
         _domain_reason(domain, head),
         None if winner is None else _describe(winner, places),
-        None if winner is None else describe_outcome(winner, head, port),
+        None if winner is None else describe_outcome(winner, head, port, address),
         tuple(_describe(entry, places, _failures(entry, head, path_missed=False)) for entry in near),
         tuple(_describe(entry, places, _failures(entry, head, path_missed=True)) for entry in close),
         len(elsewhere) - len(close),

@@ -7,6 +7,7 @@ import msgspec
 from turnout.proxy.errors import COLD_CLUSTER, NO_CLUSTER
 from turnout.proxy.http.head import RequestHead
 from turnout.proxy.route.entry import Entry
+from turnout.proxy.route.handling import Faulted, KeyedSplit, Limited, Retried, describe_handling
 from turnout.proxy.route.rewrite import apply_rewrite, make_location
 from turnout.proxy.route.split import Share, Split
 from turnout.rules.snapshot import HeaderEdits, Redirect, Respond
@@ -52,7 +53,11 @@ class BackendShare(msgspec.Struct, frozen=True):
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """Either `backends`, or one of `redirect` and `respond`. Timeouts in seconds, None for no limit."""
+    """Either `backends`, or one of `redirect` and `respond`.
+
+    Timeouts in seconds, None for no limit; `idle_timeout_s` None is the proxy's own. Without a `retry` only what was
+    never sent is sent again, once.
+    """
 
     backends: tuple[BackendShare, ...]
     redirect: Redirected | None
@@ -61,10 +66,19 @@ class Outcome(msgspec.Struct, frozen=True):
     backend_timeout_s: float | None
     response_headers: tuple[Edited, ...]
     """Of a redirect or an answer with a body; a backend has its own."""
+    first_byte_timeout_s: float | None
+    idle_timeout_s: float | None
+    queue_timeout_s: float
+    rate_limit: Limited | None
+    fault: Faulted | None
+    split: KeyedSplit | None
+    retry: Retried | None
 
 
-def describe_outcome(entry: Entry, head: RequestHead, port: int) -> Outcome:
-    """What happens to `head`, which is not changed, once `entry` took it. `port` is the listener's."""
+def describe_outcome(entry: Entry, head: RequestHead, port: int, address: bytes = b"127.0.0.1") -> Outcome:
+    """What happens to `head`, which is not changed, once `entry` took it. `port` is the listener's, `address` the
+    client's."""
+    handling = describe_handling(entry, head, address)
     return Outcome(
         backends=_describe_split(entry, entry.split, head, port) if entry.split else (),
         redirect=_describe_redirect(entry.redirect, entry, head, port),
@@ -72,6 +86,13 @@ def describe_outcome(entry: Entry, head: RequestHead, port: int) -> Outcome:
         request_timeout_s=entry.request_timeout_s,
         backend_timeout_s=entry.backend_timeout_s,
         response_headers=_edited(*entry.route.response_headers) if entry.redirect or entry.body is not None else (),
+        first_byte_timeout_s=entry.first_byte_timeout_s,
+        idle_timeout_s=entry.idle_timeout_s,
+        queue_timeout_s=entry.queue_timeout_s,
+        rate_limit=handling.rate_limit,
+        fault=handling.fault,
+        split=handling.split,
+        retry=handling.retry,
     )
 
 

@@ -10,6 +10,7 @@ Rules:
 
 import asyncio
 import socket
+import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from aiohttp import web
 
 from turnout.proxy.supervisor.dns import is_ip_literal
 from turnout.proxy.supervisor.dumps import Json, clusters_dump, config_dump, stats_dump
+from turnout.proxy.supervisor.states.dumps import events_dump
 
 if TYPE_CHECKING:
     from turnout.proxy.supervisor.supervisor import Supervisor
@@ -38,7 +40,14 @@ class Admin:
         self._add(app, "GET", "/live", self._live, "200 while the supervisor answers")
         self._add(app, "GET", "/metrics", self._metrics, "all counters, in Prometheus' text format")
         self._add(app, "GET", "/config_dump", self._config_dump, "the configuration that serves")
-        self._add(app, "GET", "/clusters", self._clusters, "clusters, their endpoints and counters")
+        self._add(
+            app,
+            "GET",
+            "/clusters",
+            self._clusters,
+            "clusters with their limits, and their endpoints with states and counters",
+        )
+        self._add(app, "GET", "/events", self._events, "what was decided about endpoints, newest last")
         self._add(app, "GET", "/stats", self._stats, "all counters, as JSON")
         self._add(app, "POST", "/drain", self._drain, "stop accepting, end requests, exit")
         app.router.add_get("/", self._index)
@@ -90,12 +99,17 @@ class Admin:
         clusters = served.loaded.snapshot.clusters if served else ()
         records = list(supervisor.layout.records())
         resolver = supervisor.configuration.resolver
-        return _json(clusters_dump(clusters, resolver, supervisor.blocks.read(), records))
+        states = {known.config.name: known for known in supervisor.states.clusters()}
+        counts = supervisor.blocks.read()
+        return _json(clusters_dump(clusters, resolver, states, counts, records, time.monotonic()))
+
+    async def _events(self, request: web.Request) -> web.Response:
+        return _json(events_dump(self._supervisor.states.events))
 
     async def _stats(self, request: web.Request) -> web.Response:
         supervisor = self._supervisor
         numbers = {
-            **msgspec.structs.asdict(supervisor.facts()),
+            **{name: value for name, value in msgspec.structs.asdict(supervisor.facts()).items() if name != "states"},
             "draining": supervisor.state.draining,
             "workers": [
                 {"slot": worker.slot, "pid": worker.pid, "state": worker.state, "configuration": worker.number}

@@ -19,6 +19,8 @@ from turnout.proxy.telemetry.layout import (
     GAUGES,
     HEADER_WORDS,
     RECORD_WORDS,
+    SHARED_BYTES,
+    ClusterWord,
     EndpointWord,
     RecordKey,
     RouteWord,
@@ -32,6 +34,12 @@ _NO_WORDS = bytes(_RECORD_BYTES)
 GAUGES_OF: dict[str, tuple[int, ...]] = {
     "route": (),
     "endpoint": (int(EndpointWord.ACTIVE), int(EndpointWord.CONNECTIONS_ACTIVE)),
+    "cluster": (
+        int(ClusterWord.ACTIVE),
+        int(ClusterWord.PENDING),
+        int(ClusterWord.CONNECTIONS),
+        int(ClusterWord.RETRIES_ACTIVE),
+    ),
 }
 """The words of each kind of record that fall as well as rise."""
 
@@ -69,7 +77,7 @@ class Blocks:
         self._fds: list[int] = []
         for slot in range(slots):
             fd = os.memfd_create(f"turnout-counters-{slot}", os.MFD_CLOEXEC)
-            os.ftruncate(fd, BLOCK_BYTES)
+            os.ftruncate(fd, SHARED_BYTES)
             self._fds.append(fd)
 
     def fd(self, slot: int) -> int:
@@ -85,6 +93,11 @@ class Blocks:
             for offset, record in _written_records(fd):
                 counts.add(offset, record)
         return counts
+
+    def record(self, offset: int) -> RecordWords:
+        """One record, added up over all blocks."""
+        words = [memoryview(os.pread(fd, _RECORD_BYTES, 8 * offset)).cast("Q") for fd in self._fds]
+        return [sum(column) for column in zip(*words, strict=True)]
 
     def clear_gauges(self, slot: int, records: dict[int, RecordKey]) -> None:
         """Set a dead worker's gauges to zero. `records` are the names by offset."""
@@ -121,6 +134,8 @@ def _extents(fd: int) -> Iterator[tuple[int, int]]:
             if error.errno == errno.ENXIO:
                 return  # a hole to the end
             raise
+        if start >= BLOCK_BYTES:
+            return  # the rest is no record
         end = os.lseek(fd, start, os.SEEK_HOLE)
         start -= (start - _HEADER_BYTES) % _RECORD_BYTES
         end += -(end - _HEADER_BYTES) % _RECORD_BYTES

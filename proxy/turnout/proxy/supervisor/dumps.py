@@ -1,23 +1,33 @@
 """What the admin shows as JSON: the configuration, the clusters, and all counters. Plain data, no I/O."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from turnout.proxy.cluster.endpoint import State
 from turnout.proxy.supervisor.counters import Counts, RecordWords, requests_of
 from turnout.proxy.supervisor.dns import Resolver, is_ip_literal
 from turnout.proxy.supervisor.endpoints import addresses_of
 from turnout.proxy.supervisor.options import Address
-from turnout.proxy.supervisor.state import State
-from turnout.proxy.telemetry.layout import BOUNDS_S, EndpointWord, RecordKey, RouteWord, Word
+from turnout.proxy.supervisor.state import State as ProxyState
+from turnout.proxy.supervisor.states.cluster_states import ClusterStates
+from turnout.proxy.supervisor.states.dumps import (
+    cluster_counts,
+    endpoint_dump,
+    endpoint_limits_dump,
+    limits_dump,
+)
+from turnout.proxy.telemetry.layout import BOUNDS_S, RECORD_WORDS, EndpointWord, RecordKey, RouteWord, Word
+from turnout.rules.resilience import Limits
 from turnout.rules.snapshot import Cluster, Endpoint, Origin, Origins
 
 Json = dict[str, Any]
 Records = Sequence[tuple[RecordKey, int]]
 HISTOGRAMS = (("downstream", RouteWord.DOWNSTREAM), ("upstream", RouteWord.UPSTREAM), ("proxy", RouteWord.PROXY))
-NO_WORDS: RecordWords = [0] * len(EndpointWord)
+NO_LIMITS = Limits()
+NO_WORDS: RecordWords = [0] * RECORD_WORDS
 
 
-def config_dump(state: State, source: object | None = None) -> Json:
+def config_dump(state: ProxyState, source: object | None = None) -> Json:
     """The Snapshot that serves, its version, where its parts were written, and why the last change was refused.
 
     `source` is what the source tells of itself (`Source.dump`).
@@ -35,19 +45,36 @@ def config_dump(state: State, source: object | None = None) -> Json:
     }
 
 
-def clusters_dump(clusters: Iterable[Cluster], resolver: Resolver, counts: Counts, records: Records) -> Json:
-    """Each cluster's endpoints, with requests in flight and totals; names with what is wrong with them."""
-    offsets = {key: offset for key, offset in records if key[0] == "endpoint"}
+def clusters_dump(
+    clusters: Iterable[Cluster],
+    resolver: Resolver,
+    states: Mapping[str, ClusterStates],
+    counts: Counts,
+    records: Records,
+    now: float,
+) -> Json:
+    """Each cluster's limits and endpoints: states and why, requests in flight, totals; names with what is wrong."""
+    offsets = dict(records)
     dumped = []
     for cluster in clusters:
+        breaker, known = cluster.circuit_breaker, states.get(cluster.name)
+        words = counts.records.get(offsets.get(("cluster", cluster.name, ""), -1), NO_WORDS)
         endpoints = []
         for address, told in addresses_of(cluster, resolver).items():
-            words = counts.records.get(offsets.get(("endpoint", cluster.name, str(address)), -1), NO_WORDS)
-            endpoints.append({**_address(address, told), **_endpoint(words)})
+            key = str(address)
+            counted = counts.records.get(offsets.get(("endpoint", cluster.name, key), -1), NO_WORDS)
+            endpoint = {**_address(address, told), **_endpoint(counted)}
+            if known is not None and key in known.endpoints:
+                endpoint |= endpoint_dump(known, key, known.endpoints[key], now)
+            if breaker.endpoint != NO_LIMITS:
+                endpoint["limits"] = endpoint_limits_dump(breaker, counted)
+            endpoints.append(endpoint)
         names = {e.address for e in cluster.endpoints if not is_ip_literal(e.address)}
         dumped.append(
             {
                 "name": cluster.name,
+                "limits": limits_dump(breaker, words),
+                "counts": cluster_counts(words),
                 "endpoints": endpoints,
                 "dns": [{"name": name, "error": resolver.error(name) or None} for name in sorted(names)],
             }
@@ -59,25 +86,34 @@ def _address(address: Address, endpoint: Endpoint) -> Json:
     return {
         "address": address.host,
         "port": address.port,
-        "state": "HEALTHY" if endpoint.healthy else "UNHEALTHY",
+        "state": (State.AVAILABLE if endpoint.healthy else State.UNHEALTHY).name,
         "weight": endpoint.weight,
         "priority": endpoint.priority,
+        "locality": endpoint.locality,
     }
 
 
 def stats_dump(counts: Counts, records: Records, supervisor: Json) -> Json:
     """Every counter by name, summed over all workers. Times are seconds."""
-    routes, endpoints = [], []
+    routes, endpoints, predictors = [], [], []
     for (kind, first, second), offset in records:
         words = counts.records.get(offset)
         if words is None:
             continue
         if kind == "route":
             routes.append({"route": first, "predictor": second, **_route(words)})
-        else:
+        elif kind == "endpoint":
             endpoints.append({"predictor": first, "endpoint": second, **_endpoint(words)})
+        else:
+            predictors.append({"predictor": first, **cluster_counts(words)})
     process = {word.name.lower(): counts.words[word] for word in Word}
-    return {"supervisor": supervisor, "process": process, "routes": routes, "endpoints": endpoints}
+    return {
+        "supervisor": supervisor,
+        "process": process,
+        "routes": routes,
+        "predictors": predictors,
+        "endpoints": endpoints,
+    }
 
 
 def _route(words: RecordWords) -> Json:
@@ -95,7 +131,7 @@ def _histogram(words: RecordWords, start: int) -> Json:
 
 
 def _endpoint(words: RecordWords) -> Json:
-    return {word.name.lower(): words[word] for word in EndpointWord}
+    return {word.name.lower(): words[word] for word in EndpointWord if word < EndpointWord.LATENCY}
 
 
 def _origins(origins: Origins) -> Json:

@@ -1,10 +1,11 @@
 """The endpoints of clusters as workers get them: names resolved, each address with its counter record."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from turnout.proxy.cluster.endpoint import Target
 from turnout.proxy.supervisor.dns import Resolver, is_ip_literal
 from turnout.proxy.supervisor.options import Address
+from turnout.proxy.supervisor.states.cluster_states import Standing
 from turnout.proxy.telemetry.layout import Layout
 from turnout.proxy.worker.messages import Resolved
 from turnout.rules.snapshot import Cluster, Endpoint, Snapshot
@@ -37,12 +38,29 @@ def addresses_of(cluster: Cluster, resolver: Resolver) -> dict[Address, Endpoint
     return found
 
 
-def resolve(cluster: Cluster, resolver: Resolver, layout: Layout) -> Resolved:
-    """What workers are told of a cluster."""
-    addresses = addresses_of(cluster, resolver)
+def resolve(
+    cluster: Cluster,
+    addresses: Mapping[Address, Endpoint],
+    layout: Layout,
+    standing: Callable[[str, Address], Standing],
+) -> Resolved:
+    """What workers are told of a cluster with these addresses. `standing(cluster, address)` is what the supervisor
+    knows of each."""
     records = layout.allot([("endpoint", cluster.name, str(address)) for address in addresses])
-    targets = [
-        Target(*address, record, endpoint.weight, endpoint.priority, endpoint.healthy)
-        for (address, endpoint), record in zip(addresses.items(), records, strict=True)
-    ]
-    return Resolved(cluster.name, targets)
+    targets = []
+    for (address, endpoint), record in zip(addresses.items(), records, strict=True):
+        told = standing(cluster.name, address)
+        targets.append(
+            Target(
+                *address,
+                record,
+                endpoint.weight,
+                endpoint.priority,
+                endpoint.locality,
+                told.state,
+                told.probe_slot,
+                told.since,
+            )
+        )
+    (record,) = layout.allot([("cluster", cluster.name, "")])
+    return Resolved(cluster.name, record, targets)

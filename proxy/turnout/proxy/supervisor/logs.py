@@ -16,7 +16,8 @@ class TextFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """One object a line: `time`, `level`, `logger`, `message`, and `exception` where there is one."""
+    """One object a line: `time`, `level`, `logger`, `message`; where there are, `event` (`states.events`) and
+    `exception`."""
 
     def format(self, record: logging.LogRecord) -> str:
         event = {
@@ -25,6 +26,9 @@ class JsonFormatter(logging.Formatter):
             "logger": _short_name(record),
             "message": record.getMessage(),
         }
+        details = getattr(record, "event", None)
+        if details is not None:
+            event["event"] = details
         if record.exc_info:
             event["exception"] = self.formatException(record.exc_info)
         return json.dumps(event)

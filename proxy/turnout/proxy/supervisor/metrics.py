@@ -14,8 +14,10 @@ from prometheus_client.registry import Collector
 
 from turnout.proxy.supervisor.counters import Counts, RecordWords, requests_of
 from turnout.proxy.supervisor.state import Facts
+from turnout.proxy.supervisor.states.metrics import state_families
 from turnout.proxy.telemetry.layout import (
     BOUNDS_S,
+    ClusterWord,
     EndpointWord,
     RecordKey,
     RouteWord,
@@ -30,10 +32,14 @@ ENDPOINT = ("predictor", "endpoint")
 PROCESS_GAUGES = (
     (Word.CONNECTIONS_ACTIVE, "turnout_downstream_connections", "Open connections from clients"),
     (Word.TUNNELS_ACTIVE, "turnout_tunnels", "Upgraded connections being passed through"),
+    (Word.OVERLOADED, "turnout_overloaded_workers", "Workers that refuse new requests for want of memory"),
+    (Word.RESIDENT_BYTES, "turnout_workers_resident_bytes", "Memory of all workers"),
 )
 PROCESS_COUNTERS = (
     (Word.CONNECTIONS_TOTAL, "turnout_downstream_connections", "Connections accepted"),
     (Word.MALFORMED_TOTAL, "turnout_malformed_requests", "Requests refused as malformed"),
+    (Word.CONNECTIONS_REFUSED, "turnout_downstream_connections_refused", "Connections over the limit, answered 503"),
+    (Word.EXCHANGES_CUT, "turnout_exchanges_cut", "Requests ended for want of memory"),
     (Word.ACCESS_LOG_DROPPED, "turnout_access_log_dropped", "Access log lines that could not be written"),
 )
 DOWNSTREAM_BYTES = (
@@ -52,16 +58,32 @@ ROUTE_HISTOGRAMS = (
 ROUTE_COUNTERS = (
     (RouteWord.BYTES_RECEIVED, "turnout_route_received_bytes", "Bytes received from clients, by route"),
     (RouteWord.BYTES_SENT, "turnout_route_sent_bytes", "Bytes sent to clients, by route"),
+    (RouteWord.SHARED_USES, "turnout_rate_limit_shared", "Header values for which there was no bucket of their own"),
 )
 ENDPOINT_GAUGES = (
     (EndpointWord.ACTIVE, "turnout_upstream_active_requests", "Requests in flight to an endpoint"),
     (EndpointWord.CONNECTIONS_ACTIVE, "turnout_upstream_connections", "Open connections to an endpoint"),
+)
+PREDICTOR_GAUGES = (
+    (ClusterWord.ACTIVE, "turnout_predictor_active_requests", "Requests in flight that count for a predictor's limits"),
+    (ClusterWord.PENDING, "turnout_predictor_pending_requests", "Requests that wait for a predictor's limit"),
+    (ClusterWord.CONNECTIONS, "turnout_predictor_connections", "Open connections that count for a predictor's limits"),
+    (ClusterWord.RETRIES_ACTIVE, "turnout_predictor_active_retries", "Retries in flight"),
+)
+PREDICTOR_COUNTERS = (
+    (ClusterWord.OVERFLOWS, "turnout_overflows", "Requests refused for a predictor's limit"),
+    (ClusterWord.RETRIES, "turnout_retries", "Attempts after the first"),
+    (ClusterWord.RETRIES_REFUSED, "turnout_retries_refused", "Retries that a budget or a limit did not allow"),
+    (ClusterWord.NOT_REPLAYABLE, "turnout_retries_not_replayable", "Failed requests with a body too large to be kept"),
 )
 ENDPOINT_COUNTERS = (
     (EndpointWord.CONNECTIONS_TOTAL, "turnout_upstream_connections", "Connections made to an endpoint"),
     (EndpointWord.CONNECT_FAILURES, "turnout_upstream_connect_failures", "Connections that failed"),
     (EndpointWord.REQUESTS, "turnout_upstream_requests", "Requests sent to an endpoint"),
     (EndpointWord.FAILURES, "turnout_upstream_failures", "Requests that an endpoint failed"),
+    (EndpointWord.ANSWERS_5XX, "turnout_upstream_answers_5xx", "Answers of 5xx of an endpoint"),
+    (EndpointWord.GATEWAY_FAILURES, "turnout_upstream_gateway_failures", "Answers of 502, 503 and 504 of an endpoint"),
+    (EndpointWord.LOCAL_FAILURES, "turnout_upstream_local_failures", "Requests that an endpoint did not answer"),
 )
 
 
@@ -72,6 +94,7 @@ class ProxyCollector(Collector):
         self._counts = counts
         self._routes = _written(counts, records, "route")
         self._endpoints = _written(counts, records, "endpoint")
+        self._predictors = [([first], words) for (first, _), words in _written(counts, records, "cluster")]
         self._facts = facts
 
     def collect(self) -> Iterator[Metric]:
@@ -82,6 +105,9 @@ class ProxyCollector(Collector):
         # A gauge and a counter may share a name here: the counter's gets `_total`.
         yield from _families(GaugeMetricFamily, self._endpoints, ENDPOINT, ENDPOINT_GAUGES)
         yield from _families(CounterMetricFamily, self._endpoints, ENDPOINT, ENDPOINT_COUNTERS)
+        yield from _families(GaugeMetricFamily, self._predictors, ("predictor",), PREDICTOR_GAUGES)
+        yield from _families(CounterMetricFamily, self._predictors, ("predictor",), PREDICTOR_COUNTERS)
+        yield from state_families(self._facts.states)
         for place, name, text in PROCESS_GAUGES:
             yield GaugeMetricFamily(name, text, value=self._counts.words[place])
         for place, name, text in PROCESS_COUNTERS:

@@ -28,6 +28,8 @@ class ProxyOptions(msgspec.Struct, frozen=True):
     admin: Address = Address("127.0.0.1", 9901)
     workers: int = 1
     worker: Options = Options()
+    max_memory_bytes: int = 0
+    """What the supervisor and all workers may have together; 0: what the control group or the machine has."""
     listen_wins: bool = False
     """Whether `listen` is the address of a configuration's only listener, whatever that one says."""
     wait_for_better: bool = False

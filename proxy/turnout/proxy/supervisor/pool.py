@@ -12,18 +12,23 @@ Rules:
 
 import asyncio
 import logging
+import secrets
 from collections.abc import Callable, Sequence
 
 from turnout.proxy.net.options import Options
-from turnout.proxy.supervisor.process import Worker, describe_exit
+from turnout.proxy.supervisor.process import Said, Worker, describe_exit
 from turnout.proxy.supervisor.sockets import Bound
 from turnout.proxy.worker.messages import (
     Configure,
     Configured,
     Drain,
+    Failing,
     Hello,
     Listen,
     Message,
+    Overloaded,
+    Probed,
+    Probing,
     Resolved,
     Started,
     Unlisten,
@@ -36,9 +41,12 @@ BACK_OFF_S = 0.1
 MAX_BACK_OFF_S = 5.0
 START_ATTEMPTS = 5
 
+Report = Failing | Probing | Probed | Overloaded
+
 
 class Pool:
-    """All workers. `block_fd(slot)` gives the descriptor of a slot's counter block."""
+    """All workers. `block_fd(slot)` gives the descriptor of a slot's counter block; `on_report(slot, message)` is
+    told what a worker says of endpoints and of itself, `on_death(slot)` that a worker died."""
 
     def __init__(
         self,
@@ -46,6 +54,7 @@ class Pool:
         command: Sequence[str],
         options: Options,
         block_fd: Callable[[int], int],
+        on_report: Callable[[int, Report], None],
         on_death: Callable[[int], None],
         on_hopeless: Callable[[str], None],
     ) -> None:
@@ -53,6 +62,7 @@ class Pool:
         self._command = command
         self._options = options
         self._block_fd = block_fd
+        self._on_report = on_report
         self._on_death = on_death
         self._on_hopeless = on_hopeless
         self._loop = asyncio.get_running_loop()
@@ -63,6 +73,7 @@ class Pool:
         self._listeners: dict[str, Bound] = {}
         self._resolved: dict[str, Resolved] = {}
         self._configure: Configure | None = None
+        self._salt = secrets.token_bytes(32)
         self._draining = False
         self._has_served = False
         self._changed = asyncio.Event()
@@ -79,8 +90,12 @@ class Pool:
 
     def not_serving(self) -> list[int]:
         """The slots that serve no Snapshot now."""
-        serving = {worker.slot for worker in self._workers.values() if worker.state == "serving"}
+        serving = self.serving()
         return [slot for slot in range(self._slots) if slot not in serving]
+
+    def serving(self) -> list[int]:
+        """The slots whose workers serve and go on."""
+        return [worker.slot for worker in self.workers() if worker.state == "serving"]
 
     # What workers know
 
@@ -159,12 +174,16 @@ class Pool:
         now = self._loop.time()
         self._workers[slot] = Worker(slot, self._command, self._on_message, self._on_exit, now)
 
-    def _on_message(self, worker: Worker, message: Started | Configured) -> None:
-        if isinstance(message, Started):
-            self._failed_starts[worker.slot] = 0
-            self._introduce(worker)
-        elif not message.error:
-            self._has_served = True
+    def _on_message(self, worker: Worker, message: Said) -> None:
+        match message:
+            case Started():
+                self._failed_starts[worker.slot] = 0
+                self._introduce(worker)
+            case Configured():
+                self._has_served |= not message.error
+            case _:
+                self._on_report(worker.slot, message)
+                return
         self._changed.set()
 
     def _on_exit(self, worker: Worker, code: int) -> None:
@@ -195,7 +214,9 @@ class Pool:
     # Telling
 
     def _introduce(self, worker: Worker) -> None:
-        worker.send(Hello(worker.slot, self._options), [self._block_fd(worker.slot)])
+        worker.send(
+            Hello(worker.slot, self._options, self._salt), [self._block_fd(slot) for slot in range(self._slots)]
+        )
         for bound in self._listeners.values():
             self._send_listener(worker, bound)
         for resolved in self._resolved.values():

@@ -14,11 +14,14 @@ import sys
 from collections.abc import Callable, Sequence
 
 from turnout.proxy.worker.channel import AnyMessage, Channel
-from turnout.proxy.worker.messages import Configured, Message, Started
+from turnout.proxy.worker.messages import Configured, Failing, Message, Overloaded, Probed, Probing, Started
 
 # -P: a file in the working directory must not pass for a module of ours.
 WORKER_COMMAND = (sys.executable, "-P", "-m", "turnout.proxy.worker.main")
 """What starts a worker; the number of its channel's descriptor is appended."""
+
+
+Said = Started | Configured | Failing | Probing | Probed | Overloaded
 
 
 class Worker:
@@ -33,7 +36,7 @@ class Worker:
         self,
         slot: int,
         command: Sequence[str],
-        on_message: Callable[["Worker", Started | Configured], None],
+        on_message: Callable[["Worker", Said], None],
         on_exit: Callable[["Worker", int], None],
         now: float,
     ) -> None:
@@ -85,15 +88,19 @@ class Worker:
     def _on_message(self, message: AnyMessage, fds: list[int]) -> None:
         for fd in fds:  # a worker has none to send
             os.close(fd)
-        if isinstance(message, Started):
-            self.started = True
-            self._tell(self, message)
-        elif isinstance(message, Configured):
-            self.answered = message.number
-            self.error = message.error
-            if not message.error:
-                self.number = message.number
-            self._tell(self, message)
+        match message:
+            case Started():
+                self.started = True
+            case Configured():
+                self.answered = message.number
+                self.error = message.error
+                if not message.error:
+                    self.number = message.number
+            case Failing() | Probing() | Probed() | Overloaded():
+                pass
+            case _:
+                return
+        self._tell(self, message)
 
     def _on_channel_closed(self) -> None:
         if not self.draining:

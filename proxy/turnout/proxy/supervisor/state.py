@@ -7,6 +7,7 @@ import time
 
 import msgspec
 
+from turnout.proxy.supervisor.states.facts import StateFacts
 from turnout.rules.diagnostics import Diagnostic
 from turnout.rules.source import Discovery, Loaded
 
@@ -41,6 +42,7 @@ class Facts(msgspec.Struct, frozen=True):
     dns_failures: int
     started_at: float
     discovery: Discovery | None = None
+    states: StateFacts = StateFacts()
 
 
 class State:

@@ -20,16 +20,25 @@ import signal
 from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
+from turnout.proxy.net.options import Options
 from turnout.proxy.supervisor.configuration import Configuration
 from turnout.proxy.supervisor.counters import Blocks
 from turnout.proxy.supervisor.dns import Lookup, look_up
 from turnout.proxy.supervisor.handover import Inheritance, Successor
 from turnout.proxy.supervisor.options import ProxyOptions
-from turnout.proxy.supervisor.pool import Pool
+from turnout.proxy.supervisor.pool import Pool, Report
 from turnout.proxy.supervisor.process import WORKER_COMMAND
 from turnout.proxy.supervisor.sockets import Sockets, open_socket
 from turnout.proxy.supervisor.state import Facts, State
+from turnout.proxy.supervisor.states.events import Events
+from turnout.proxy.supervisor.states.facts import state_facts
+from turnout.proxy.supervisor.states.states import States
 from turnout.proxy.telemetry.layout import Layout
+from turnout.proxy.worker.memory import find_memory_limit
+from turnout.proxy.worker.messages import Failing, Overloaded, Probed, Probing
+from turnout.proxy.worker.overload import share_memory
 from turnout.rules.source import Source
 
 if TYPE_CHECKING:
@@ -65,10 +74,15 @@ class Supervisor:
         self.layout = Layout()
         self.blocks = Blocks(options.workers)
         self.sockets = Sockets(options.listen, options.workers, inheritance.listeners if inheritance else ())
-        self.pool = Pool(options.workers, worker_command, options.worker, self.blocks.fd, self._on_death, self._fail)
+        self.pool = Pool(
+            options.workers, worker_command, _worker_options(options), self.blocks.fd,
+            self._on_report, self._on_death, self._fail,
+        )  # fmt: skip
+        self.states = States(Events(), self._endpoint_record, self.pool.serving, self._on_states)
         self.configuration = Configuration(
-            self.state, self.layout, self.sockets, self.pool, lookup, options.dns_refresh_s, options.listen_wins
-        )
+            self.state, self.layout, self.sockets, self.pool, self.states, lookup,
+            options.dns_refresh_s, options.listen_wins, has_predecessor=inheritance is not None,
+        )  # fmt: skip
         self._source = source
         self._successor_command = successor_command
         self._inheritance = inheritance
@@ -126,6 +140,7 @@ class Supervisor:
             dns_failures=self.configuration.resolver.failures,
             started_at=state.started_at,
             discovery=self._source.discovery(),
+            states=state_facts(self.states),
         )
 
     # Start and end
@@ -152,6 +167,7 @@ class Supervisor:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self.configuration.close()
+        await self.states.close()
         self.pool.kill()
         await self.pool.gone()
         if self._admin is not None:
@@ -237,8 +253,38 @@ class Supervisor:
                 await self._admin.start(self.admin_socket)
                 self._inheritance.say_ready()
 
+    # What workers report
+
+    def _on_report(self, slot: int, message: Report) -> None:
+        match message:
+            case Failing():
+                self.states.on_failing(message)
+            case Probing():
+                self.states.on_probing(slot, message)
+            case Probed():
+                self.states.on_probed(slot, message)
+            case Overloaded():
+                what = "overloaded" if message.refusing else "overload_ended"
+                self.states.events.record(
+                    "", f"worker {slot}", what, "", {"pressure": message.pressure}, message.refusing
+                )
+
+    def _on_states(self, cluster: str) -> None:
+        self.configuration.on_states(cluster)
+
+    def _endpoint_record(self, cluster: str, key: str) -> list[int]:
+        (offset,) = self.layout.allot([("endpoint", cluster, key)])
+        return self.blocks.record(offset)
+
     def _on_death(self, slot: int) -> None:
         self.blocks.clear_gauges(slot, {offset: key for key, offset in self.layout.records()})
+        self.states.on_slot_gone(slot)
+
+
+def _worker_options(options: ProxyOptions) -> Options:
+    """The workers' options, with the share of the memory that each may have."""
+    limit = find_memory_limit(options.max_memory_bytes)
+    return msgspec.structs.replace(options.worker, max_memory_bytes=share_memory(limit, options.workers))
 
 
 def _import_admin() -> "type[Admin]":

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from turnout.proxy.errors import Flag
 
 REQUEST_FIELDS = ("method", "host", "path", "protocol")
-OUTCOME_FIELDS = ("flag", "reason", "route", "predictor", "endpoint")
+OUTCOME_FIELDS = ("flag", "reason", "route", "predictor", "endpoint", "attempts")
 FIELDS = (
     "time", *REQUEST_FIELDS, "status", *OUTCOME_FIELDS,
     "duration_ms", "upstream_ms", "proxy_ms", "first_byte_ms", "bytes_received", "bytes_sent", "peer",
@@ -47,13 +47,13 @@ JSON = Format(
     b'{"time":"%b",%b,"status":%d,%b,"duration_ms":%b,"upstream_ms":%b,"proxy_ms":%b,"first_byte_ms":%b,'
     b'"bytes_received":%d,"bytes_sent":%d,"peer":"%b","request_id":"%b","trace_id":"%b"}\n',
     b'"method":"%b","host":"%b","path":"%b","protocol":"%b"',
-    b'"flag":"%b","reason":"%b","route":"%b","predictor":"%b","endpoint":"%b"',
+    b'"flag":"%b","reason":"%b","route":"%b","predictor":"%b","endpoint":"%b","attempts":%d',
     b"null",
 )
 TEXT = Format(
     b'%b %b %d %b %b %b %b %b %d %d %b "%b" "%b"\n',
     b'"%b %b%b %b"',
-    b'%b "%b" "%b" "%b" "%b"',
+    b'%b "%b" "%b" "%b" "%b" %d',
     b"-",
 )
 """What may be empty or hold a space stands in quotes."""
@@ -85,24 +85,23 @@ class Requests(dict[tuple[bytes, str, bytes, int], bytes]):
         return text
 
 
-class Outcomes(dict[tuple[str, str, bytes], bytes]):
-    """Who answered well: (route, predictor, endpoint) to its part of a line; failures are written each by itself."""
+class Outcomes(dict[tuple[str, str, bytes, int], bytes]):
+    """Who answered well: (route, predictor, endpoint, attempts) to its part of a line; what failed, or was tried again,
+    is written each by itself."""
 
     def __init__(self, template: bytes) -> None:
         self._template = template
 
-    def __missing__(self, key: tuple[str, str, bytes]) -> bytes:
+    def __missing__(self, key: tuple[str, str, bytes, int]) -> bytes:
         if len(self) >= MAX_LEARNED:
             self.clear()
-        text = self[key] = self._write(b"-", "", *key)
+        text = self[key] = self.write(Flag.NONE, "", *key)
         return text
 
-    def failed(self, flag: Flag, reason: str, route: str, predictor: str, endpoint: bytes) -> bytes:
-        """The same part for a request that failed."""
-        return self._write(_FLAGS[flag], reason, route, predictor, endpoint)
-
-    def _write(self, flag: bytes, reason: str, route: str, predictor: str, endpoint: bytes) -> bytes:
-        return self._template % (flag, escape(reason.encode()), _escape_name(route), _escape_name(predictor), endpoint)
+    def write(self, flag: Flag, reason: str, route: str, predictor: str, endpoint: bytes, attempts: int) -> bytes:
+        """The part of one line."""
+        names = _escape_name(route), _escape_name(predictor)
+        return self._template % (_FLAGS[flag], escape(reason.encode()), *names, endpoint, attempts)
 
 
 def escape(value: bytes) -> bytes:

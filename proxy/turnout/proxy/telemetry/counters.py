@@ -1,6 +1,7 @@
 """The numbers of one worker: integer additions into its block of shared memory (see `layout`)."""
 
 from bisect import bisect_left
+from collections.abc import Sequence
 
 from turnout.proxy.telemetry.layout import BOUNDS_S, FLAGS, HISTOGRAM_WORDS, RouteWord
 
@@ -10,12 +11,23 @@ _SUM = HISTOGRAM_WORDS - 1
 
 
 class Counters:
-    """Writes to `words`, an unsigned 64-bit view of the block; its only writer."""
+    """Writes to `words`, an unsigned 64-bit view of the block; its only writer.
 
-    __slots__ = ("words",)
+    `others` are the blocks of the proxy's other workers, to be looked at.
+    """
 
-    def __init__(self, words: memoryview) -> None:
+    __slots__ = ("others", "words")
+
+    def __init__(self, words: memoryview, others: Sequence[memoryview] = ()) -> None:
         self.words = words
+        self.others = tuple(others)
+
+    def total(self, word: int) -> int:
+        """The sum of a word over all workers. A gauge is never below 0, though its parts change while it is read."""
+        total: int = self.words[word]
+        for words in self.others:
+            total += words[word]
+        return total
 
     def add(self, word: int, amount: int = 1) -> None:
         self.words[word] += amount

@@ -17,6 +17,7 @@ from collections.abc import Iterable
 from enum import IntEnum
 
 from turnout.proxy.errors import Flag
+from turnout.proxy.telemetry.buckets import TABLE_WORDS
 from turnout.rules.snapshot import Forward, Snapshot
 
 BOUNDS_S = (
@@ -35,9 +36,15 @@ class Word(IntEnum):
 
     CONNECTIONS_ACTIVE = 0
     TUNNELS_ACTIVE = 1
-    CONNECTIONS_TOTAL = 2
-    MALFORMED_TOTAL = 3
-    ACCESS_LOG_DROPPED = 4
+    OVERLOADED = 2
+    """1 while new requests are refused for want of memory."""
+    RESIDENT_BYTES = 3
+    CONNECTIONS_TOTAL = 4
+    MALFORMED_TOTAL = 5
+    ACCESS_LOG_DROPPED = 6
+    CONNECTIONS_REFUSED = 7
+    EXCHANGES_CUT = 8
+    """Ended for want of memory."""
 
 
 GAUGES = Word.CONNECTIONS_TOTAL
@@ -47,6 +54,10 @@ HEADER_WORDS = 64
 RECORD_WORDS = 192
 RECORDS = 65_536
 BLOCK_BYTES = 8 * (HEADER_WORDS + RECORDS * RECORD_WORDS)
+BUCKETS_TABLE = HEADER_WORDS + RECORDS * RECORD_WORDS
+"""Where the table of token buckets begins (`telemetry.buckets`), behind the records."""
+SHARED_BYTES = 8 * (BUCKETS_TABLE + TABLE_WORDS)
+"""The size of a block with that table."""
 OVERFLOW = ("overflow", "overflow")
 """The names under which everything is counted that came after the last free record."""
 
@@ -60,6 +71,11 @@ class RouteWord(IntEnum):
     UPSTREAM = DOWNSTREAM + HISTOGRAM_WORDS
     PROXY = UPSTREAM + HISTOGRAM_WORDS
     REQUESTS = PROXY + HISTOGRAM_WORDS
+    BUCKET = RECORD_WORDS - 3
+    """Of the route's rate limit: a token bucket, the one that header values share for which there is no place, and how
+    often that was asked."""
+    SHARED_BUCKET = RECORD_WORDS - 2
+    SHARED_USES = RECORD_WORDS - 1
 
 
 class EndpointWord(IntEnum):
@@ -71,10 +87,37 @@ class EndpointWord(IntEnum):
     CONNECT_FAILURES = 3
     REQUESTS = 4
     FAILURES = 5
+    ANSWERS_5XX = 6
+    GATEWAY_FAILURES = 7
+    """Answers of 502, 503 and 504."""
+    LOCAL_FAILURES = 8
+    """No answer: not connected, reset, malformed, timed out."""
+    ABANDONED = 9
+    """Requests of which nothing was learnt: the client left before there was an answer."""
+    LATENCY = 16
+    """Of first bytes, by the size of the request's body: the cells of `cluster.latency`."""
+
+
+class ClusterWord(IntEnum):
+    """Offsets in a cluster record, what circuit breakers look at."""
+
+    ACTIVE = 0
+    PENDING = 1
+    """Requests that wait for a limit."""
+    CONNECTIONS = 2
+    RETRIES_ACTIVE = 3
+    OVERFLOWS = 4
+    """Requests refused for a limit, at once or after a wait."""
+    RETRIES = 5
+    """Attempts after the first."""
+    RETRIES_REFUSED = 6
+    """Retries that the budget or a limit did not allow."""
+    NOT_REPLAYABLE = 7
+    """Requests that failed and were not retried because their body was larger than what is kept."""
 
 
 RecordKey = tuple[str, str, str]
-"""("route", route name, cluster name or "") or ("endpoint", cluster name, "address:port")."""
+"""("route", route name, cluster name or ""), ("endpoint", cluster name, "address:port") or ("cluster", name, "")."""
 
 NO_ROUTE_KEY: RecordKey = ("route", "", "")
 """Requests that no route took; always the first record."""
@@ -96,7 +139,7 @@ class Layout:
 
     def __init__(self) -> None:
         self._offsets: dict[RecordKey, int] = {}
-        self.allot([NO_ROUTE_KEY, ("route", *OVERFLOW), ("endpoint", *OVERFLOW)])
+        self.allot([NO_ROUTE_KEY, *((kind, *OVERFLOW) for kind in ("route", "endpoint", "cluster"))])
 
     def allot(self, keys: Iterable[RecordKey]) -> list[int]:
         """The offset of each record, new ones taken from the free end; beyond it, the overflow record's."""
@@ -118,4 +161,4 @@ class Layout:
         return offset
 
 
-assert RouteWord.REQUESTS + len(CODE_CLASSES) * FLAGS <= RECORD_WORDS
+assert RouteWord.REQUESTS + len(CODE_CLASSES) * FLAGS <= RouteWord.BUCKET

@@ -49,7 +49,7 @@ class Process:
         while True:
             message, fds = await self._inbox.get()
             if isinstance(message, Hello):
-                self._worker = Worker(self._loop, message.options, fds[0], self._channel.send, self._loop.stop)
+                self._worker = Worker(self._loop, message, fds, self._channel.send, self._loop.stop)
             else:
                 assert self._worker is not None, "the supervisor says Hello first"
                 await self._obey(self._worker, message, fds)

@@ -15,10 +15,13 @@ class Message(msgspec.Struct, frozen=True, tag_field="type", tag=str.lower):
 
 
 class Hello(Message, frozen=True):
-    """First to the worker, with the descriptor of its counter block."""
+    """First to the worker, with the descriptors of all counter blocks by slot, of which its own is the one it
+    writes."""
 
     slot: int
     options: Options
+    salt: bytes
+    """A secret of the proxy's: clients must not be able to choose where header values fall."""
 
 
 class Listen(Message, frozen=True):
@@ -46,10 +49,12 @@ class Configure(Message, frozen=True):
 class Resolved(Message, frozen=True):
     """The endpoints of one cluster now, each address once: those of DNS names resolved.
 
-    Sent for every cluster, before the Configure that names it and again at each change.
+    Sent for every cluster, before the Configure that names it and again at each change, also of a state. `record` is
+    the offset of the cluster's counters.
     """
 
     cluster: str
+    record: int
     endpoints: list[Target]
 
 
@@ -72,9 +77,45 @@ class Configured(Message, frozen=True):
     error: str = ""
 
 
+class Failing(Message, frozen=True):
+    """From the worker: so many requests in a row failed at this endpoint, in this way. `kind` is `consecutive_5xx`,
+    `consecutive_gateway_failure`, `consecutive_local_origin_failure` (Envoy's), or `accrual`, the breaker's."""
+
+    cluster: str
+    address: str
+    port: int
+    kind: str
+    count: int
+
+
+class Probing(Message, frozen=True):
+    """From the worker that was given the probe of a half-open endpoint: a request is on its way."""
+
+    cluster: str
+    address: str
+    port: int
+
+
+class Probed(Message, frozen=True):
+    """From that worker: how it went; None if nothing was learnt, since the client left."""
+
+    cluster: str
+    address: str
+    port: int
+    well: bool | None
+
+
+class Overloaded(Message, frozen=True):
+    """From the worker: it refuses new requests for want of memory, or (`refusing` false) no longer. `pressure` is the
+    share of its memory that is in use."""
+
+    refusing: bool
+    pressure: float
+
+
 class Drained(Message, frozen=True):
     """From the worker: nothing is left; it exits next."""
 
 
 ToWorker = Hello | Listen | Unlisten | Configure | Resolved | Drain
-FromWorker = Started | Configured | Drained
+FromWorker = Started | Configured | Failing | Probing | Probed | Overloaded | Drained

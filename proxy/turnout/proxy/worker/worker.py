@@ -5,15 +5,17 @@ import gc
 import mmap
 import os
 import random
+import resource
 import socket
 import time
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from functools import partial
 from typing import NamedTuple
 
 from turnout.proxy.cluster.cluster import Cluster
-from turnout.proxy.cluster.endpoint import Endpoint, Target
-from turnout.proxy.exchange import Exchange, Scope, Services
+from turnout.proxy.cluster.endpoint import Endpoint
+from turnout.proxy.exchange import Exchange
+from turnout.proxy.filters.guards import Guards
 from turnout.proxy.filters.peer import Peer
 from turnout.proxy.net.access_log import AccessLog
 from turnout.proxy.net.context import ListenerContext, WorkerContext
@@ -22,14 +24,26 @@ from turnout.proxy.net.listener import Listener
 from turnout.proxy.net.log_file import LogFile
 from turnout.proxy.net.options import Options
 from turnout.proxy.net.pool import Pool
+from turnout.proxy.net.queue import Queue
+from turnout.proxy.net.refusal import Refusals
 from turnout.proxy.net.timers import Timers
 from turnout.proxy.route.table import Table
+from turnout.proxy.sides import Replays, Scope, Services
+from turnout.proxy.telemetry.buckets import Buckets
 from turnout.proxy.telemetry.counters import Counters
-from turnout.proxy.telemetry.layout import BLOCK_BYTES, NO_ROUTE_KEY, Word, route_keys
-from turnout.proxy.worker.messages import Configure, Configured, Drained, FromWorker, Resolved
+from turnout.proxy.telemetry.layout import BUCKETS_TABLE, NO_ROUTE_KEY, SHARED_BYTES, Word, route_keys
+from turnout.proxy.worker.door import Door
+from turnout.proxy.worker.memory import Memory
+from turnout.proxy.worker.messages import Configure, Configured, Drained, FromWorker, Hello, Overloaded, Resolved
+from turnout.proxy.worker.overload import OverloadManager, bound_connections
+from turnout.proxy.worker.reports import Reports
+from turnout.proxy.worker.watch import Watch
+from turnout.rules import snapshot
 from turnout.rules.snapshot import Snapshot, decode_snapshot
 
 FLUSH_S = 1.0
+REPLAY_BYTES = 64 << 20
+"""Of all request bodies together that a worker keeps to send again; at most a quarter of its memory."""
 
 
 class Worker:
@@ -38,29 +52,42 @@ class Worker:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        options: Options,
-        counters_fd: int,
+        hello: Hello,
+        counter_fds: Sequence[int],
         send: Callable[[FromWorker], None],
         leave: Callable[[], None],
     ) -> None:
         self._loop = loop
         self._send = send
         self._leave = leave
-        self._block = mmap.mmap(counters_fd, BLOCK_BYTES)
-        os.close(counters_fd)
-        counters = self._counters = Counters(memoryview(self._block).cast("Q"))
+        options, slot = hello.options, hello.slot
+        self._slot = slot
+        self._blocks = [_map_block(fd, writable=at == slot) for at, fd in enumerate(counter_fds)]
+        words = [memoryview(block).cast("Q") for block in self._blocks]
+        others = [view for at, view in enumerate(words) if at != slot]
+        counters = self._counters = Counters(words[slot], others)
         clock = time.monotonic
-        timers = Timers(loop, clock)
+        timers = self._timers = Timers(loop, clock)
+        self._guards = Guards(Buckets(words[slot], others, BUCKETS_TABLE), counters, hello.salt, len(words))
+        self._reports = Reports(send)
         self._pool = Pool(loop, clock, timers, counters, options.max_head_bytes)
         self._log = _open_log(options, counters)
-        services = Services(
-            self._pool, counters, clock, self._log.log if self._log else _log_nothing, options.idle_timeout_s
-        )
+        log = self._log.log if self._log else _log_nothing
+        replay_bytes = min(REPLAY_BYTES, options.max_memory_bytes // 4 or REPLAY_BYTES)
+        services = Services(self._pool, counters, clock, time.time, log, Replays(replay_bytes), options.idle_timeout_s)
         self._context = WorkerContext(loop, clock, timers, services, options)
+        descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        manager = OverloadManager(
+            options.max_memory_bytes, options.max_connections, bound_connections(options.max_connections, descriptors)
+        )
+        self._refusals = Refusals(loop, partial(counters.add, int(Word.CONNECTIONS_REFUSED)))
+        self._door = Door(manager, counters, self._refusals)
+        self._watch = Watch(loop, manager, Memory(), lambda: self._context.connections, self._on_look)
+        self._watch.start()
         self._listeners: dict[str, Listener] = {}
         self._contexts: dict[str, ListenerContext] = {}
         self._clusters: dict[str, Cluster] = {}
-        self._targets: dict[str, list[Target]] = {}
+        self._resolved: dict[str, Resolved] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._flush_log()
 
@@ -77,13 +104,13 @@ class Worker:
         if context is not None:
             context.closing = True
         if listener is not None:
-            self._spawn(listener.stop(partial(_make_protocol, context)))
+            self._spawn(listener.stop(partial(self._door.admit, partial(_make_protocol, context))))
 
     def apply_endpoints(self, message: Resolved) -> None:
-        self._targets[message.cluster] = message.endpoints
+        self._resolved[message.cluster] = message
         cluster = self._clusters.get(message.cluster)
         if cluster is not None:
-            self._drop(cluster.apply_endpoints(message.endpoints))
+            self._tell_endpoints(cluster)
 
     async def configure(self, message: Configure) -> None:
         """Swap to a new Snapshot as a whole, or say why not and keep the old one.
@@ -100,6 +127,7 @@ class Worker:
             gc.freeze()
             gc.enable()
         self._apply_clusters(built.snapshot)
+        self._guards.bind(built.tables.values())
         for name, table in built.tables.items():
             self._apply_scope(name, table, built.no_route_record, message.version)
         for name in list(self._contexts):
@@ -121,13 +149,25 @@ class Worker:
         for config in snapshot.clusters:
             cluster = before.pop(config.name, None)
             if cluster is None:
-                cluster = Cluster(config, random.random, self._counters)
-                cluster.apply_endpoints(self._targets.get(config.name, ()))
-            cluster.config = config
+                cluster = self._make_cluster(config)
+                self._tell_endpoints(cluster)
+            elif cluster.config != config:
+                cluster.configure(config, self._context.clock())
             self._clusters[config.name] = cluster
         for name, gone in before.items():
-            self._targets.pop(name, None)
-            self._drop(gone.apply_endpoints(()))
+            self._resolved.pop(name, None)
+            self._drop(gone.apply_endpoints((), gone.record, self._context.clock()))
+
+    def _make_cluster(self, config: snapshot.Cluster) -> Cluster:
+        cluster = Cluster(config, self._slot, random.random, self._counters, self._reports)
+        cluster.queue = Queue(
+            cluster, self._loop, self._context.clock, self._timers, random.random, alone=not self._counters.others
+        )
+        return cluster
+
+    def _tell_endpoints(self, cluster: Cluster) -> None:
+        told = self._resolved[cluster.config.name]
+        self._drop(cluster.apply_endpoints(told.endpoints, told.record, self._context.clock()))
 
     def _apply_scope(self, name: str, table: Table, no_route_record: int, version: str) -> None:
         listener, context = self._listeners.get(name), self._contexts.get(name)
@@ -141,7 +181,7 @@ class Worker:
         listener, context = self._listeners.get(name), self._contexts[name]
         if listener is not None and not listener.started and not self._context.draining:
             context.scope.port = listener.port
-            await listener.start(lambda: DownstreamConnection(context))
+            await listener.start(partial(self._door.admit, partial(DownstreamConnection, context)))
 
     def _drop(self, endpoints: Iterable[Endpoint]) -> None:
         for endpoint in endpoints:
@@ -152,7 +192,7 @@ class Worker:
     async def _drain(self, timeout_s: float) -> None:
         for name, listener in list(self._listeners.items()):
             context = self._contexts.get(name)
-            await listener.stop(partial(_make_protocol, context))
+            await listener.stop(partial(self._door.admit, partial(_make_protocol, context)))
         if not self._context.connections:
             self._finish()
         else:
@@ -164,11 +204,24 @@ class Worker:
 
     def _finish(self) -> None:
         self._context.on_idle = lambda: None
+        self._watch.stop()
+        self._refusals.close()
         self._pool.close()
         if self._log is not None:
             self._log.flush()
         self._send(Drained())
         self._leave()
+
+    def _on_look(self, manager: OverloadManager, cuts: int) -> None:
+        """How memory is, at each look."""
+        services, words = self._context.services, self._counters.words
+        if services.overloaded != manager.is_refusing:
+            services.overloaded = manager.is_refusing
+            self._send(Overloaded(manager.is_refusing, manager.pressure))
+        words[Word.OVERLOADED] = int(manager.is_refusing)
+        words[Word.RESIDENT_BYTES] = manager.resident_bytes
+        if cuts:
+            self._counters.add(Word.EXCHANGES_CUT, cuts)
 
     def _flush_log(self) -> None:
         if self._log is not None:
@@ -196,6 +249,13 @@ def _build(message: Configure) -> _Built:
     missing, cold = snapshot.missing, snapshot.cold
     tables = {listener.name: Table(listener, missing, records, cold=cold) for listener in snapshot.listeners}
     return _Built(snapshot, tables, records[NO_ROUTE_KEY])
+
+
+def _map_block(fd: int, *, writable: bool) -> mmap.mmap:
+    """The block of a slot: only its own may be written."""
+    block = mmap.mmap(fd, SHARED_BYTES, prot=mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0))
+    os.close(fd)
+    return block
 
 
 def _make_protocol(context: ListenerContext | None) -> asyncio.Protocol:

@@ -60,3 +60,14 @@ def check_unique(say: Reporter, path: Path, names: Iterable[str], what: str, *, 
             place = (*path, index) if field is None else (*path, index, field)
             say.error(place, "duplicate", f"the {what} {name} is here twice")
         seen.add(name)
+
+
+def check_no_effect(say: Reporter, part: Path, field: Path, why: str) -> None:
+    """Say an error if the field of a part is written, though it could not do anything there."""
+    node = say.document.raw
+    for step in (*part, *field):
+        if isinstance(step, str) and step not in node:
+            return
+        node = node[step]
+    name = ".".join(str(step) for step in field)
+    say.error((*part, *field), "no-effect", f"{name} has no effect {why}")

@@ -6,10 +6,13 @@ one.
 
 from turnout.rules.checks.common import check_metadata
 from turnout.rules.checks.httproute import check_httproute
-from turnout.rules.checks.others import check_gateway, check_grant, check_predictor
+from turnout.rules.checks.others import check_gateway, check_grant
+from turnout.rules.checks.predictor import check_predictor
+from turnout.rules.checks.routepolicy import check_routepolicy
 from turnout.rules.documents.document import Document, Report, Reporter
 from turnout.rules.documents.gateway import Gateway, Namespace, ReferenceGrant
 from turnout.rules.documents.httproute import HTTPRoute
+from turnout.rules.documents.routepolicy import RoutePolicy
 
 
 def check_document(document: Document, report: Report) -> None:
@@ -30,6 +33,8 @@ def _check(document: Document, say: Reporter) -> None:
             check_gateway(say, gateway)
         case ReferenceGrant() as grant:
             check_grant(say, grant)
+        case RoutePolicy() as policy:
+            check_routepolicy(say, policy)
         case Namespace():
             pass
         case predictor:

@@ -3,6 +3,7 @@
 from turnout.rules.checks.common import check_count, check_unique
 from turnout.rules.checks.syntax import (
     UNEDITABLE_HEADERS,
+    dns_name_fault,
     header_name_fault,
     header_value_fault,
     hostname_fault,
@@ -10,6 +11,7 @@ from turnout.rules.checks.syntax import (
 )
 from turnout.rules.documents.document import Path, Reporter
 from turnout.rules.documents.httproute import (
+    ExtensionRef,
     Filter,
     HeaderModifier,
     PathModifier,
@@ -22,12 +24,13 @@ _FIELDS = {
     "ResponseHeaderModifier": "responseHeaderModifier",
     "RequestRedirect": "requestRedirect",
     "URLRewrite": "urlRewrite",
+    "ExtensionRef": "extensionRef",
 }
 
 
-def check_filters(say: Reporter, path: Path, filters: tuple[Filter, ...], *, one_prefix: bool) -> None:
-    """All filters of one list. `one_prefix`: the rule has exactly one match, by PathPrefix, whose prefix can
-    be replaced."""
+def check_filters(say: Reporter, path: Path, filters: tuple[Filter, ...], *, one_prefix: bool, of_rule: bool) -> None:
+    """All filters of one list, a rule's or a backendRef's. `one_prefix`: the rule has exactly one match, by PathPrefix,
+    whose prefix can be replaced."""
     if not filters:
         return
     check_count(say, path, filters, 16)
@@ -36,14 +39,18 @@ def check_filters(say: Reporter, path: Path, filters: tuple[Filter, ...], *, one
         say.error(path, "filter-conflict", "RequestRedirect and URLRewrite exclude each other")
     for index, item in enumerate(filters):
         _check_filter(say, (*path, index), item, one_prefix)
+        if item.type == "ExtensionRef" and not of_rule:
+            fault = "a RoutePolicy belongs to a rule, not to one of its backends"
+            say.error((*path, index, "type"), "filter-conflict", fault)
 
 
 def _check_filter(say: Reporter, path: Path, item: Filter, one_prefix: bool) -> None:
-    bodies: dict[str, HeaderModifier | RequestRedirect | URLRewrite | None] = {
+    bodies: dict[str, HeaderModifier | RequestRedirect | URLRewrite | ExtensionRef | None] = {
         "requestHeaderModifier": item.request_header_modifier,
         "responseHeaderModifier": item.response_header_modifier,
         "requestRedirect": item.request_redirect,
         "urlRewrite": item.url_rewrite,
+        "extensionRef": item.extension_ref,
     }
     needed = _FIELDS[item.type]
     for name, body in bodies.items():
@@ -55,8 +62,18 @@ def _check_filter(say: Reporter, path: Path, item: Filter, one_prefix: bool) -> 
             say.error(path, "filter-body", f"a filter of type {item.type} needs {name}")
         elif isinstance(body, HeaderModifier):
             _check_modifier(say, place, body)
+        elif isinstance(body, ExtensionRef):
+            _check_extension(say, place, body)
         else:
             _check_url(say, place, body, one_prefix)
+
+
+def _check_extension(say: Reporter, path: Path, body: ExtensionRef) -> None:
+    if (body.group, body.kind) != ("turnout.dev", "RoutePolicy"):
+        fault = f"{body.group}/{body.kind} can't be an extension; turnout.dev/RoutePolicy can"
+        say.error(path, "unknown-kind", fault)
+    if fault_text := dns_name_fault(body.name):
+        say.error((*path, "name"), "invalid-name", fault_text)
 
 
 def _check_url(say: Reporter, path: Path, body: RequestRedirect | URLRewrite, one_prefix: bool) -> None:

@@ -3,7 +3,7 @@
 Source: the validations in gateway-api, apis/v1/httproute_types.go.
 """
 
-from turnout.rules.checks.common import check_count, check_duration, check_unique
+from turnout.rules.checks.common import check_count, check_duration, check_no_effect, check_unique
 from turnout.rules.checks.filters import check_filters
 from turnout.rules.checks.syntax import (
     dns_label_fault,
@@ -20,6 +20,7 @@ from turnout.rules.documents.httproute import (
     HTTPRoute,
     PathMatch,
     QueryParamMatch,
+    Retry,
     RouteMatch,
     Rule,
 )
@@ -64,7 +65,7 @@ def _check_rule(say: Reporter, path: Path, rule: Rule) -> None:
         _check_match(say, (*path, "matches", index), match)
     matches = rule.matches or (RouteMatch(),)
     one_prefix = len(matches) == 1 and matches[0].path.type == "PathPrefix"
-    check_filters(say, (*path, "filters"), rule.filters, one_prefix=one_prefix)
+    check_filters(say, (*path, "filters"), rule.filters, one_prefix=one_prefix, of_rule=True)
     if rule.backend_refs and any(f.type == "RequestRedirect" for f in rule.filters):
         say.error((*path, "backendRefs"), "filter-conflict", "a rule that redirects has no backendRefs")
     check_count(say, (*path, "backendRefs"), rule.backend_refs, 16)
@@ -77,6 +78,16 @@ def _check_rule(say: Reporter, path: Path, rule: Rule) -> None:
         if request and backend and backend > request:
             fault = f"backendRequest {rule.timeouts.backend_request} is longer than request {rule.timeouts.request}"
             say.error((*place, "backendRequest"), "timeout-order", fault)
+    if rule.retry is not None:
+        _check_retry(say, (*path, "retry"), rule.retry)
+
+
+def _check_retry(say: Reporter, path: Path, retry: Retry) -> None:
+    check_duration(say, (*path, "backoff"), retry.backoff, positive=True)
+    check_unique(say, (*path, "codes"), (str(code) for code in retry.codes), "status", field=None)
+    if retry.attempts == 0:
+        for name in ("codes", "backoff"):
+            check_no_effect(say, path, (name,), "with attempts: 0")
 
 
 def _check_match(say: Reporter, path: Path, match: RouteMatch) -> None:
@@ -131,4 +142,4 @@ def _check_backend(say: Reporter, path: Path, ref: BackendRef, one_prefix: bool)
         say.error((*path, "name"), "invalid-name", fault_text)
     if ref.namespace is not None and (fault_text := dns_label_fault(ref.namespace)):
         say.error((*path, "namespace"), "invalid-name", fault_text)
-    check_filters(say, (*path, "filters"), ref.filters, one_prefix=one_prefix)
+    check_filters(say, (*path, "filters"), ref.filters, one_prefix=one_prefix, of_rule=False)

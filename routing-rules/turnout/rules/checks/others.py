@@ -1,28 +1,9 @@
-"""Checks of Predictor and Gateway beyond types."""
+"""Checks of Gateway and ReferenceGrant beyond types."""
 
-from turnout.rules.checks.common import check_count, check_duration
-from turnout.rules.checks.syntax import address_fault, dns_name_fault, hostname_fault, is_ip
+from turnout.rules.checks.common import check_count
+from turnout.rules.checks.syntax import dns_name_fault, hostname_fault, is_ip
 from turnout.rules.documents.document import Reporter
 from turnout.rules.documents.gateway import Gateway, GatewayListener, LabelSelector, ReferenceGrant
-from turnout.rules.documents.predictor import Predictor
-
-
-def check_predictor(say: Reporter, predictor: Predictor) -> None:
-    spec = predictor.spec
-    if not spec.endpoints:
-        say.warning(("spec", "endpoints"), "no-endpoints", "no endpoint: every request gets a 503")
-    seen: set[tuple[str, int]] = set()
-    for index, endpoint in enumerate(spec.endpoints):
-        place = ("spec", "endpoints", index)
-        if fault := address_fault(endpoint.address):
-            say.error((*place, "address"), "invalid-address", fault)
-        key = (endpoint.address.lower(), endpoint.port)
-        if key in seen:
-            say.error(place, "duplicate", f"the endpoint {endpoint.address} port {endpoint.port} is here twice")
-        seen.add(key)
-    connection = spec.connection
-    check_duration(say, ("spec", "connection", "connectTimeout"), connection.connect_timeout, positive=True)
-    check_duration(say, ("spec", "connection", "idleTimeout"), connection.idle_timeout, positive=True)
 
 
 def check_gateway(say: Reporter, gateway: Gateway) -> None:

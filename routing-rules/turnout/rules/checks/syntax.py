@@ -13,6 +13,8 @@ _DNS_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _PATH = re.compile(r"/(?:[-A-Za-z0-9/._~!$&'()*+,;=:@]|%[0-9a-fA-F]{2})*")
 _FORBIDDEN_IN_PATH = re.compile(r"//|/(?:\.|%2[eE]){1,2}(?=/|$)|%2[fF]")
+_TARGET = re.compile(r"/[!-\"$-~]*")
+_HOST_FIELD = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[-A-Za-z0-9._]+)(?::[0-9]{1,5})?")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 UNEDITABLE_HEADERS = frozenset(
@@ -100,6 +102,18 @@ def replacement_fault(value: str, *, prefix: bool) -> str | None:
     if prefix and not value:
         return None
     return path_fault(value)
+
+
+def target_fault(value: str) -> str | None:
+    """Of a path with or without a query, sent as it is (RFC 9112 §3.2.1)."""
+    if _TARGET.fullmatch(value):
+        return None
+    return f"{value!r} is not a path: it starts with /, and has neither spaces, # nor letters beyond ASCII"
+
+
+def host_field_fault(value: str) -> str | None:
+    """Of a Host field: a name or an address, with or without a port."""
+    return None if _HOST_FIELD.fullmatch(value) else f"{value!r} is not a host, or a host and a port"
 
 
 def _first_bad(value: str) -> str:

@@ -10,6 +10,7 @@ look-ups.
 from collections.abc import Iterable
 from typing import TypeAlias
 
+from turnout.rules.compiler.policies import Policies
 from turnout.rules.compiler.references import References
 from turnout.rules.compiler.routes import Entry
 from turnout.rules.documents.document import Report
@@ -37,10 +38,12 @@ def lint_shadows(hosts: Iterable[list[Entry]], report: Report) -> None:
             _warn(entry, by, report)
 
 
-def lint_unused(references: References, report: Report) -> None:
-    """Warn of predictors that no route names."""
+def lint_unused(references: References, policies: Policies, report: Report) -> None:
+    """Warn of predictors that no route names, and of policies that no rule does."""
     for name in references.unused():
         report.add("warning", references.origins[name], "unused-predictor", f"no route names the Predictor {name}")
+    for name, origin in policies.unused():
+        report.add("warning", origin, "unused-policy", f"no rule names the RoutePolicy {name}")
 
 
 def _shadows(entries: list[Entry]) -> Iterable[tuple[Entry, Entry | None]]:

@@ -16,19 +16,13 @@ from typing import TypeAlias
 import msgspec
 
 from turnout.rules.checks.httproute import SERVICE_FORMS
+from turnout.rules.compiler.clusters import compile_cluster
 from turnout.rules.documents.base import GATEWAY_GROUP, TURNOUT_GROUP
 from turnout.rules.documents.document import Document
 from turnout.rules.documents.gateway import ReferenceGrant
 from turnout.rules.documents.httproute import BackendRef
 from turnout.rules.documents.predictor import Predictor
-from turnout.rules.durations import parse_duration_s
-from turnout.rules.snapshot import (
-    CONNECT_TIMEOUT_S,
-    POOL_IDLE_TIMEOUT_S,
-    Cluster,
-    Endpoint,
-    Origin,
-)
+from turnout.rules.snapshot import Cluster, Endpoint, Origin
 
 Where: TypeAlias = Callable[[], Origin]
 """Tells where a ref is written; asked only if that is kept."""
@@ -54,7 +48,7 @@ class References:
         for document in documents:
             match document.resource:
                 case Predictor() as predictor:
-                    cluster = _cluster_of(predictor)
+                    cluster = compile_cluster(predictor)
                     self._predictors[cluster.name] = cluster
                     self.origins[cluster.name] = document.origin()
                 case ReferenceGrant() as grant:
@@ -81,6 +75,14 @@ class References:
         """All Predictors, and the Services that routes name; sorted by name."""
         found = {**self._predictors, **self._services}
         return tuple(found[name] for name in sorted(found))
+
+    def has_queue(self, name: str) -> bool:
+        """Whether a request may wait for a limit of this cluster; no for what is missing."""
+        cluster = self._predictors.get(name)
+        if cluster is None:
+            return False
+        breaker = cluster.circuit_breaker
+        return breaker.queue or breaker.limits.max_connections is not None
 
     def unused(self) -> list[str]:
         """Predictors that no route names."""
@@ -119,14 +121,3 @@ class References:
     def _miss(self, name: str, where: Where) -> None:
         if name not in self.missing:
             self.missing[name] = where()
-
-
-def _cluster_of(predictor: Predictor) -> Cluster:
-    connection = predictor.spec.connection
-    connect, idle = connection.connect_timeout, connection.idle_timeout
-    return Cluster(
-        name="/".join(predictor.key),
-        endpoints=tuple(Endpoint(e.address, e.port) for e in predictor.spec.endpoints),
-        connect_timeout_s=CONNECT_TIMEOUT_S if connect is None else parse_duration_s(connect),
-        pool_idle_timeout_s=POOL_IDLE_TIMEOUT_S if idle is None else parse_duration_s(idle),
-    )

@@ -7,9 +7,11 @@ import msgspec
 
 from turnout.rules import snapshot as s
 from turnout.rules.compiler.actions import compile_action, compile_filters
+from turnout.rules.compiler.effects import warn_of_no_effect
+from turnout.rules.compiler.policies import NO_POLICY, Policies, apply_policy, extension_index
 from turnout.rules.compiler.precedence import Key, age_of, precedence
 from turnout.rules.compiler.references import References
-from turnout.rules.documents.document import Document, Report, Reporter
+from turnout.rules.documents.document import Document, Path, Report, Reporter
 from turnout.rules.documents.httproute import BackendRef, HeaderMatch, HTTPRoute, QueryParamMatch, RouteMatch, Rule
 
 _PATH_KINDS: dict[str, s.PathKind] = {"Exact": "exact", "PathPrefix": "path_prefix", "RegularExpression": "regex"}
@@ -35,17 +37,21 @@ class Entry(msgspec.Struct):
         return self.document.origin(*path)
 
 
-def compile_route(document: Document, route: HTTPRoute, references: References, report: Report) -> list[Entry]:
+def compile_route(
+    document: Document, route: HTTPRoute, references: References, policies: Policies, report: Report
+) -> list[Entry]:
     """All entries of one document, in the order of their precedence."""
     say = report.on(document)
     entries: list[Entry] = []
     for number, rule in enumerate(route.spec.rules):
-        entries += _compile_rule(say, route, number, rule, references)
+        entries += _compile_rule(say, route, number, rule, references, policies)
     entries.sort(key=lambda entry: entry.key)
     return entries
 
 
-def _compile_rule(say: Reporter, route: HTTPRoute, number: int, rule: Rule, references: References) -> Iterator[Entry]:
+def _compile_rule(
+    say: Reporter, route: HTTPRoute, number: int, rule: Rule, references: References, policies: Policies
+) -> Iterator[Entry]:
     meta = route.metadata
     path = ("spec", "rules", number)
 
@@ -62,6 +68,7 @@ def _compile_rule(say: Reporter, route: HTTPRoute, number: int, rule: Rule, refe
         place = (*path, "backendRefs") if rule.backend_refs else path
         code = "zero-weights" if rule.backend_refs else "no-backends"
         say.warning(place, code, f"{action.message}; every request gets a 500")
+    action = _with_policy(say, path, rule, action, references, policies)
     edits = _layers(filters.request_headers), _layers(filters.response_headers)
     name = f"{meta.namespace}/{meta.name}/{rule.name or number}"
     age = age_of(meta)
@@ -70,6 +77,22 @@ def _compile_rule(say: Reporter, route: HTTPRoute, number: int, rule: Rule, refe
         key = precedence(match, age, number, index)
         compiled = s.Route(name, match, action, *edits)
         yield Entry(key, compiled, say.document, number, index)
+
+
+def _with_policy(
+    say: Reporter, path: Path, rule: Rule, action: s.Action, references: References, policies: Policies
+) -> s.Action:
+    policy = policies.of(rule.filters, say.document.resource.metadata.namespace)
+    if policy is None:
+        text = "the rule names a RoutePolicy that does not exist"
+        place = (*path, "filters", extension_index(rule.filters), "extensionRef")
+        say.warning(place, "missing-policy", f"{text}; every request gets a 500")
+        return s.Respond(500, text)
+    if isinstance(action, s.Forward):
+        action = apply_policy(action, rule.retry, policy)
+    if rule.retry is not None or policy is not NO_POLICY:
+        warn_of_no_effect(say, path, rule, policy, action, references.has_queue)
+    return action
 
 
 def _layers(edits: s.HeaderEdits) -> tuple[s.HeaderEdits, ...]:

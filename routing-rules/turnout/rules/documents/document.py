@@ -8,11 +8,12 @@ from turnout.rules.diagnostics import Diagnostic
 from turnout.rules.documents.gateway import Gateway, Namespace, ReferenceGrant
 from turnout.rules.documents.httproute import HTTPRoute
 from turnout.rules.documents.predictor import Predictor
+from turnout.rules.documents.routepolicy import RoutePolicy
 from turnout.rules.documents.tree import Value, line_of
 from turnout.rules.snapshot import Origin
 
 Path: TypeAlias = tuple[str | int, ...]
-AnyResource: TypeAlias = HTTPRoute | Gateway | ReferenceGrant | Predictor | Namespace
+AnyResource: TypeAlias = HTTPRoute | Gateway | ReferenceGrant | Predictor | RoutePolicy | Namespace
 
 KINDS: dict[tuple[str, str], type[AnyResource]] = {
     ("gateway.networking.k8s.io/v1", "HTTPRoute"): HTTPRoute,
@@ -22,11 +23,10 @@ KINDS: dict[tuple[str, str], type[AnyResource]] = {
     ("gateway.networking.k8s.io/v1", "ReferenceGrant"): ReferenceGrant,
     ("gateway.networking.k8s.io/v1beta1", "ReferenceGrant"): ReferenceGrant,
     ("turnout.dev/v1alpha1", "Predictor"): Predictor,
+    ("turnout.dev/v1alpha1", "RoutePolicy"): RoutePolicy,
     ("v1", "Namespace"): Namespace,
 }
-LATER_KINDS = frozenset(
-    {"GRPCRoute", "RoutePolicy", "Shadow", "Release", "TLSRoute", "TCPRoute", "UDPRoute", "BackendTLSPolicy"}
-)
+LATER_KINDS = frozenset({"GRPCRoute", "Shadow", "Release", "TLSRoute", "TCPRoute", "UDPRoute", "BackendTLSPolicy"})
 
 
 class Document(msgspec.Struct):

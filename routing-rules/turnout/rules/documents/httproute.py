@@ -1,7 +1,7 @@
-"""`HTTPRoute`, as Gateway API v1 has it: the standard channel, and of the experimental one rule names.
+"""`HTTPRoute`, as Gateway API v1 has it: the standard channel, and of the experimental one rule names and retries.
 
-Source: gateway-api, apis/v1/httproute_types.go and shared_types.go. Defaults are the CRD's, but for a bare
-backend name, which is a Predictor (`turnout.rules.references`).
+Source: gateway-api, apis/v1/httproute_types.go and shared_types.go; retries are GEP-1731's. Defaults
+are the CRD's, but for a bare backend name, which is a Predictor (`turnout.rules.references`).
 """
 
 from typing import Annotated, ClassVar, Literal
@@ -11,7 +11,7 @@ from msgspec import Meta
 from turnout.rules.documents.base import Duration, ObjectName, Port, Resource, Strict
 
 Method = Literal["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"]
-FilterType = Literal["RequestHeaderModifier", "ResponseHeaderModifier", "RequestRedirect", "URLRewrite"]
+FilterType = Literal["RequestHeaderModifier", "ResponseHeaderModifier", "RequestRedirect", "URLRewrite", "ExtensionRef"]
 Hostname = Annotated[
     str,
     Meta(
@@ -101,17 +101,26 @@ class URLRewrite(Strict, frozen=True, kw_only=True):
     path: PathModifier | None = None
 
 
+class ExtensionRef(Strict, frozen=True, kw_only=True):
+    """A RoutePolicy of the route's namespace (Gateway API `LocalObjectReference`)."""
+
+    group: str
+    kind: str
+    name: ObjectName
+
+
 class Filter(Strict, frozen=True, kw_only=True):
     """One filter; the field that belongs to its type must be there, and no other."""
 
-    later: ClassVar = frozenset({"requestMirror", "cors", "extensionRef", "externalAuth"})
-    later_values: ClassVar = {"type": frozenset({"RequestMirror", "CORS", "ExtensionRef", "ExternalAuth"})}
+    later: ClassVar = frozenset({"requestMirror", "cors", "externalAuth"})
+    later_values: ClassVar = {"type": frozenset({"RequestMirror", "CORS", "ExternalAuth"})}
 
     type: FilterType
     request_header_modifier: HeaderModifier | None = None
     response_header_modifier: HeaderModifier | None = None
     request_redirect: RequestRedirect | None = None
     url_rewrite: URLRewrite | None = None
+    extension_ref: ExtensionRef | None = None
 
 
 class BackendRef(Strict, frozen=True, kw_only=True):
@@ -133,16 +142,25 @@ class Timeouts(Strict, frozen=True, kw_only=True):
     backend_request: Annotated[Duration | None, Meta(description="Of one attempt; not above request.")] = None
 
 
+class Retry(Strict, frozen=True, kw_only=True):
+    """When a request is tried again (`HTTPRouteRetry`); connect failures, refused streams and resets always are."""
+
+    codes: tuple[Annotated[int, Meta(ge=400, le=599)], ...] = ()
+    attempts: Annotated[int, Meta(ge=0, le=100, description="After the first; 0: never again.")] = 1
+    backoff: Annotated[Duration, Meta(description="The base of the jittered, exponential back-off.")] = "25ms"
+
+
 class Rule(Strict, frozen=True, kw_only=True):
     """Any of `matches`, then `filters`, then one of `backendRefs` by weight."""
 
-    later: ClassVar = frozenset({"retry", "sessionPersistence"})
+    later: ClassVar = frozenset({"sessionPersistence"})
 
     name: Annotated[ObjectName | None, Meta(description="Its name in metrics and logs.")] = None
     matches: tuple[RouteMatch, ...] = ()
     filters: tuple[Filter, ...] = ()
     backend_refs: tuple[BackendRef, ...] = ()
     timeouts: Timeouts | None = None
+    retry: Retry | None = None
 
 
 class ParentRef(Strict, frozen=True, kw_only=True):

@@ -4,7 +4,11 @@ from typing import Annotated, ClassVar, Literal
 
 from msgspec import Meta
 
+from turnout.rules.apis import Api
+from turnout.rules.documents.balancing import LoadBalancing, Locality, SlowStart
 from turnout.rules.documents.base import Duration, Port, Resource, Strict
+from turnout.rules.documents.breaking import CircuitBreaker, OutlierDetection
+from turnout.rules.documents.healthcheck import HealthCheck
 
 
 class PredictorEndpoint(Strict, frozen=True, kw_only=True):
@@ -19,6 +23,11 @@ class PredictorEndpoint(Strict, frozen=True, kw_only=True):
         ),
     ]
     port: Port
+    weight: Annotated[int, Meta(ge=1, le=1_000_000, description="Its share among those of its priority.")] = 1
+    priority: Annotated[
+        int, Meta(ge=0, le=128, description="The lowest is used as long as enough of it is healthy.")
+    ] = 0
+    locality: Locality = Locality()
 
 
 class Connection(Strict, frozen=True, kw_only=True):
@@ -34,14 +43,18 @@ class Connection(Strict, frozen=True, kw_only=True):
 class PredictorSpec(Strict, frozen=True, kw_only=True):
     """How to reach a model server."""
 
-    later: ClassVar = frozenset(
-        {"api", "loadBalancing", "circuitBreaker", "outlierDetection", "healthCheck", "slowStart", "tls"}
-    )
+    later: ClassVar = frozenset({"tls"})
     later_values: ClassVar = {"protocol": frozenset({"h2c", "h2", "auto"})}
 
     protocol: Annotated[Literal["http1"], Meta(description="What is spoken on the wire.")] = "http1"
+    api: Annotated[Api, Meta(description="The inference protocol; tells what healthCheck asks.")] = "none"
     endpoints: tuple[PredictorEndpoint, ...]
     connection: Connection = Connection()
+    load_balancing: LoadBalancing = LoadBalancing()
+    circuit_breaker: CircuitBreaker | None = None
+    outlier_detection: OutlierDetection | None = None
+    health_check: HealthCheck | None = None
+    slow_start: SlowStart | None = None
 
 
 class Predictor(Resource, frozen=True, kw_only=True):

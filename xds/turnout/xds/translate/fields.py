@@ -9,9 +9,13 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from turnout.xds.translate.names import (
     DNS_REFRESH_S,
+    FAULT_TYPE,
     HEAD_TIMEOUT_S,
+    LOCAL_LIMIT_TYPE,
+    LONGEST_RETRY_AFTER_S,
     MANAGER_TYPE,
     NO_LIMIT,
+    PREVIOUS_HOSTS_TYPE,
     ROUTER_TYPE,
     STREAM_IDLE_TIMEOUT_S,
     UPSTREAM_OPTIONS_TYPE,
@@ -25,10 +29,13 @@ class Only(NamedTuple):
     value: Any
 
 
-class Packed(NamedTuple):
-    """An Any, or a map of them, of this type."""
+class Packed:
+    """An Any, or a map of them, of one of these types."""
 
-    type_url: str
+    __match_args__ = ("type_urls",)
+
+    def __init__(self, *type_urls: str) -> None:
+        self.type_urls = type_urls
 
 
 READ: Final = "read"
@@ -72,7 +79,7 @@ SUPPORTED: Final[dict[str, dict[str, Rule]]] = {
     ),
     "envoy.extensions.filters.network.http_connection_manager.v3.Rds": _fields("config_source route_config_name"),
     "envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter": _fields(
-        harmless="name", typed_config=Packed(ROUTER_TYPE)
+        harmless="name", typed_config=Packed(ROUTER_TYPE, LOCAL_LIMIT_TYPE, FAULT_TYPE)
     ),
     "envoy.extensions.filters.http.router.v3.Router": _fields(
         harmless="dynamic_stats", suppress_envoy_headers=_ONLY_TRUE
@@ -83,9 +90,14 @@ SUPPORTED: Final[dict[str, dict[str, Rule]]] = {
         ignore_port_in_host_matching=_ONLY_TRUE,
         validate_clusters=_ONLY_FALSE,
     ),
-    "envoy.config.route.v3.VirtualHost": _fields("name domains routes " + _EDITS, "metadata"),
+    "envoy.config.route.v3.VirtualHost": _fields(
+        "name domains routes " + _EDITS, "metadata include_request_attempt_count"
+    ),
     "envoy.config.route.v3.Route": _fields(
-        "name match route redirect direct_response metadata " + _EDITS, "decorator stat_prefix"
+        "name match route redirect direct_response metadata per_request_buffer_limit_bytes request_body_buffer_limit "
+        + _EDITS,
+        "decorator stat_prefix",
+        typed_per_filter_config=Packed(LOCAL_LIMIT_TYPE, FAULT_TYPE),
     ),
     "envoy.config.route.v3.RouteMatch": _fields(
         "prefix path path_separated_prefix safe_regex case_sensitive runtime_fraction headers query_parameters"
@@ -97,33 +109,101 @@ SUPPORTED: Final[dict[str, dict[str, Rule]]] = {
     "envoy.config.route.v3.QueryParameterMatcher": _fields("name string_match present_match"),
     "envoy.config.route.v3.RouteAction": _fields(
         "cluster weighted_clusters cluster_not_found_response_code prefix_rewrite regex_rewrite host_rewrite_literal "
-        "timeout retry_policy"
+        "timeout idle_timeout retry_policy hash_policy"
     ),
-    "envoy.config.route.v3.RetryPolicy": _fields("per_try_timeout"),
-    "envoy.config.route.v3.WeightedCluster": _fields("clusters total_weight"),
+    "envoy.config.route.v3.RouteAction.HashPolicy": _fields("header cookie connection_properties", "terminal"),
+    "envoy.config.route.v3.RouteAction.HashPolicy.Header": _fields("header_name"),
+    "envoy.config.route.v3.RouteAction.HashPolicy.Cookie": _fields("name", "path attributes"),
+    "envoy.config.route.v3.RouteAction.HashPolicy.ConnectionProperties": _fields(source_ip=_ONLY_TRUE),
+    "envoy.config.route.v3.RetryPolicy": _fields(
+        "retry_on num_retries per_try_timeout retry_host_predicate retriable_status_codes retry_back_off "
+        "rate_limited_retry_back_off",
+        "host_selection_retry_max_attempts",
+    ),
+    "envoy.config.route.v3.RetryPolicy.RetryHostPredicate": _fields(
+        harmless="name", typed_config=Packed(PREVIOUS_HOSTS_TYPE)
+    ),
+    "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate": {},
+    "envoy.config.route.v3.RetryPolicy.RetryBackOff": _fields("base_interval max_interval"),
+    "envoy.config.route.v3.RetryPolicy.RateLimitedRetryBackOff": _fields(
+        "reset_headers", max_interval=Only(LONGEST_RETRY_AFTER_S)
+    ),
+    "envoy.config.route.v3.RetryPolicy.ResetHeader": _fields("name", format=Only("SECONDS")),
+    "envoy.config.route.v3.WeightedCluster": _fields("clusters total_weight use_hash_policy"),
     "envoy.config.route.v3.WeightedCluster.ClusterWeight": _fields("name weight host_rewrite_literal " + _EDITS),
     "envoy.config.route.v3.RedirectAction": _fields(
         "https_redirect scheme_redirect host_redirect port_redirect path_redirect prefix_rewrite regex_rewrite "
         "response_code strip_query"
     ),
     "envoy.config.route.v3.DirectResponseAction": _fields("status body"),
+    # Filters of routes
+    "envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit": _fields(
+        "status token_bucket filter_enabled filter_enforced descriptors rate_limits",
+        "stat_prefix max_dynamic_descriptors",
+        always_consume_default_token_bucket=_ONLY_FALSE,
+    ),
+    "envoy.type.v3.HttpStatus": _fields(code=Only("TooManyRequests")),
+    "envoy.type.v3.TokenBucket": _fields("max_tokens tokens_per_fill fill_interval"),
+    "envoy.extensions.common.ratelimit.v3.LocalRateLimitDescriptor": _fields("entries token_bucket"),
+    "envoy.extensions.common.ratelimit.v3.RateLimitDescriptor.Entry": _fields("key"),
+    "envoy.config.route.v3.RateLimit": _fields("actions"),
+    "envoy.config.route.v3.RateLimit.Action": _fields("request_headers"),
+    "envoy.config.route.v3.RateLimit.Action.RequestHeaders": _fields("header_name descriptor_key"),
+    "envoy.extensions.filters.http.fault.v3.HTTPFault": _fields("delay abort"),
+    "envoy.extensions.filters.common.fault.v3.FaultDelay": _fields("fixed_delay percentage"),
+    "envoy.extensions.filters.http.fault.v3.FaultAbort": _fields("http_status percentage"),
     # Clusters and endpoints
     "envoy.config.cluster.v3.Cluster": _fields(
-        "name type eds_cluster_config connect_timeout load_assignment common_lb_config circuit_breakers",
-        "alt_stat_name metadata wait_for_warm_on_init",
+        "name type eds_cluster_config connect_timeout load_assignment lb_policy least_request_lb_config "
+        "round_robin_lb_config ring_hash_lb_config maglev_lb_config common_lb_config circuit_breakers "
+        "outlier_detection health_checks metadata",
+        "alt_stat_name wait_for_warm_on_init",
         dns_lookup_family=Only("V4_PREFERRED"),
         dns_refresh_rate=Only(DNS_REFRESH_S),
         typed_extension_protocol_options=Packed(UPSTREAM_OPTIONS_TYPE),
     ),
     "envoy.config.cluster.v3.Cluster.EdsClusterConfig": _fields("eds_config service_name"),
-    "envoy.config.cluster.v3.Cluster.CommonLbConfig": _fields(healthy_panic_threshold=Only(0.0)),
-    "envoy.config.cluster.v3.CircuitBreakers": _fields("thresholds"),
-    "envoy.config.cluster.v3.CircuitBreakers.Thresholds": _fields(
-        harmless="max_retries track_remaining",
-        max_connections=Only(NO_LIMIT),
-        max_pending_requests=Only(NO_LIMIT),
-        max_requests=Only(NO_LIMIT),
+    "envoy.config.cluster.v3.Cluster.CommonLbConfig": _fields(
+        "healthy_panic_threshold locality_weighted_lb_config consistent_hashing_lb_config"
     ),
+    "envoy.config.cluster.v3.Cluster.CommonLbConfig.LocalityWeightedLbConfig": {},
+    "envoy.config.cluster.v3.Cluster.CommonLbConfig.ConsistentHashingLbConfig": _fields(
+        "hash_balance_factor", use_hostname_for_hashing=_ONLY_FALSE
+    ),
+    "envoy.config.cluster.v3.Cluster.LeastRequestLbConfig": _fields(
+        "choice_count active_request_bias slow_start_config"
+    ),
+    "envoy.config.cluster.v3.Cluster.RoundRobinLbConfig": _fields("slow_start_config"),
+    "envoy.config.cluster.v3.Cluster.RingHashLbConfig": _fields("minimum_ring_size", "hash_function maximum_ring_size"),
+    "envoy.config.cluster.v3.Cluster.MaglevLbConfig": _fields("table_size"),
+    "envoy.config.cluster.v3.Cluster.SlowStartConfig": _fields("slow_start_window aggression min_weight_percent"),
+    "envoy.config.cluster.v3.CircuitBreakers": _fields("thresholds per_host_thresholds"),
+    "envoy.config.cluster.v3.CircuitBreakers.Thresholds": _fields(
+        "priority max_connections max_pending_requests max_requests max_retries retry_budget",
+        "track_remaining",
+        max_connection_pools=Only(NO_LIMIT),
+    ),
+    "envoy.config.cluster.v3.CircuitBreakers.Thresholds.RetryBudget": _fields("budget_percent min_retry_concurrency"),
+    "envoy.config.cluster.v3.OutlierDetection": _fields(
+        "consecutive_5xx interval base_ejection_time max_ejection_percent enforcing_consecutive_5xx "
+        "enforcing_success_rate success_rate_minimum_hosts success_rate_request_volume success_rate_stdev_factor "
+        "consecutive_gateway_failure enforcing_consecutive_gateway_failure split_external_local_origin_errors "
+        "consecutive_local_origin_failure enforcing_consecutive_local_origin_failure "
+        "enforcing_local_origin_success_rate failure_percentage_threshold enforcing_failure_percentage "
+        "enforcing_failure_percentage_local_origin failure_percentage_minimum_hosts "
+        "failure_percentage_request_volume max_ejection_time max_ejection_time_jitter "
+        "successful_active_health_check_uneject_host always_eject_one_host"
+    ),
+    "envoy.config.core.v3.HealthCheck": _fields(
+        "timeout interval interval_jitter unhealthy_threshold healthy_threshold http_health_check tcp_health_check",
+        "initial_jitter reuse_connection no_traffic_interval no_traffic_healthy_interval event_log_path event_logger "
+        "always_log_health_check_failures always_log_health_check_success",
+    ),
+    "envoy.config.core.v3.HealthCheck.HttpHealthCheck": _fields(
+        "host path method send request_headers_to_add expected_statuses", codec_client_type=Only("HTTP1")
+    ),
+    "envoy.config.core.v3.HealthCheck.Payload": _fields("text binary"),
+    "envoy.config.core.v3.HealthCheck.TcpHealthCheck": {},
     "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": _fields(
         "common_http_protocol_options explicit_http_config"
     ),
@@ -131,9 +211,9 @@ SUPPORTED: Final[dict[str, dict[str, Rule]]] = {
     "envoy.config.endpoint.v3.ClusterLoadAssignment": _fields("cluster_name endpoints policy"),
     "envoy.config.endpoint.v3.ClusterLoadAssignment.Policy": _fields(overprovisioning_factor=Only(140)),
     "envoy.config.endpoint.v3.LocalityLbEndpoints": _fields(
-        "lb_endpoints priority", "locality load_balancing_weight metadata proximity"
+        "lb_endpoints priority locality load_balancing_weight", "metadata proximity"
     ),
-    "envoy.config.endpoint.v3.LbEndpoint": _fields("endpoint health_status load_balancing_weight", "metadata"),
+    "envoy.config.endpoint.v3.LbEndpoint": _fields("endpoint health_status load_balancing_weight metadata"),
     "envoy.config.endpoint.v3.Endpoint": _fields("address", "hostname health_check_config"),
     # What is used in several places
     "envoy.config.core.v3.Address": _fields("socket_address"),
@@ -146,8 +226,11 @@ SUPPORTED: Final[dict[str, dict[str, Rule]]] = {
     "envoy.config.core.v3.HeaderValue": _fields("key value"),
     "envoy.config.core.v3.HttpProtocolOptions": _fields("idle_timeout"),
     "envoy.config.core.v3.Http1ProtocolOptions": {},
+    "envoy.config.core.v3.Locality": _fields("region zone sub_zone"),
+    "envoy.config.core.v3.RuntimeDouble": _fields("default_value", "runtime_key"),
     "envoy.config.core.v3.Metadata": _fields("filter_metadata", "typed_filter_metadata"),
     "envoy.config.core.v3.RuntimeFractionalPercent": _fields("default_value", "runtime_key"),
+    "envoy.type.v3.Percent": _fields("value"),
     "envoy.type.v3.FractionalPercent": _fields("numerator denominator"),
     "envoy.type.v3.Int64Range": _fields("start end"),
     "envoy.type.matcher.v3.StringMatcher": _fields("exact prefix suffix contains safe_regex ignore_case"),

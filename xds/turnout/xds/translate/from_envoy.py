@@ -5,18 +5,22 @@ field and the others go on. First every field that is set is held against the ta
 the fields say is read. `from_xds` puts those that were accepted together.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
-import msgspec
 from google.protobuf.message import DecodeError
+from msgspec.structs import replace
 
+from turnout.rules.canonical import make_canonical
+from turnout.rules.resilience import HashKey, LoadBalancing
 from turnout.rules.snapshot import Cluster, Forward, Listener, Snapshot, VirtualHost
 from turnout.xds.resources import CLUSTER, ENDPOINTS, LISTENER, ROUTES, Resource, Resources
 from turnout.xds.translate.faults import Fault, Faults, Place
+from turnout.xds.translate.hashes import Hashes, collect_hashes, settle_hashes
 from turnout.xds.translate.lower import make_site, raise_routes
 from turnout.xds.translate.messages import RESOURCE_CLASSES
-from turnout.xds.translate.read.clusters import read_cluster, read_endpoints
+from turnout.xds.translate.read.clusters import make_told, read_cluster
+from turnout.xds.translate.read.endpoints import Assignment, read_assignment
 from turnout.xds.translate.read.listeners import ToldListener, is_for_grpc, read_listener
 from turnout.xds.translate.read.routes import Configuration, read_configuration
 from turnout.xds.translate.walk import walk_message
@@ -25,7 +29,7 @@ __all__ = ["Fault", "check_resource", "from_xds"]
 
 _READERS: dict[str, Callable[[Any, Place], object]] = {
     CLUSTER: read_cluster,
-    ENDPOINTS: read_endpoints,
+    ENDPOINTS: read_assignment,
     LISTENER: read_listener,
     ROUTES: read_configuration,
 }
@@ -58,17 +62,21 @@ def from_xds(resources: Resources, *, cold: Collection[str] = ()) -> Snapshot:
     `cluster_not_found_response_code: INTERNAL_SERVER_ERROR`, and else cold (503), as are those of `cold` and clusters
     whose load assignment is not there. What only gRPC clients are given is left out.
     """
-    absent: dict[str, bool] = {}
-    listeners = [_make_listener(told, resources, absent) for told in _read_listeners(resources)]
-    clusters, waiting = _make_clusters(resources, cold)
+    told = [(listener, _read_routes(listener, resources.get(ROUTES, {}))) for listener in _read_listeners(resources)]
+    clusters, waiting = _make_clusters(resources, [routes for _, routes in told], cold)
+    hashes = collect_hashes(clusters.values())
+    listeners = [_make_listener(listener, routes, hashes) for listener, routes in told]
+    absent = _join_absent(routes for _, routes in told)
     named = {*_named_clusters(listeners), *absent} - clusters.keys()
     missing = {n for n in named if absent.get(n, False) and n not in cold and n not in waiting}
-    return Snapshot(
+    snapshot = Snapshot(
         tuple(sorted(listeners, key=lambda listener: listener.name)),
         tuple(clusters[name] for name in sorted(clusters)),
         tuple(sorted(missing)),
         tuple(sorted({*named, *waiting} - missing)),
     )
+    # So that it has the version of an equal one that was made of documents.
+    return make_canonical(snapshot)
 
 
 def _read_listeners(resources: Resources) -> list[ToldListener]:
@@ -76,15 +84,20 @@ def _read_listeners(resources: Resources) -> list[ToldListener]:
     return [read_listener(message, Place(Faults())) for message in messages if not is_for_grpc(message)]
 
 
-def _make_listener(told: ToldListener, resources: Resources, absent: dict[str, bool]) -> Listener:
-    routes = _read_routes(told, resources.get(ROUTES, {}))
-    for name, is_error in routes.absent.items():
-        absent[name] = absent.get(name, True) and is_error
+def _make_listener(told: ToldListener, routes: Configuration, hashes: Hashes) -> Listener:
     hosts = []
     for host in routes.hosts:
-        site = make_site(told.sent_port, host.domains)
+        site = make_site(told.sent_port, host.domains, hashes)
         hosts.append(VirtualHost(host.name, host.domains, raise_routes(host.routes, site)))
     return Listener(told.name, tuple(hosts), told.address, told.port)
+
+
+def _join_absent(configurations: Iterable[Configuration]) -> dict[str, bool]:
+    absent: dict[str, bool] = {}
+    for routes in configurations:
+        for name, is_error in routes.absent.items():
+            absent[name] = absent.get(name, True) and is_error
+    return absent
 
 
 def _read_routes(told: ToldListener, configurations: Mapping[str, Resource]) -> Configuration:
@@ -94,24 +107,57 @@ def _read_routes(told: ToldListener, configurations: Mapping[str, Resource]) -> 
     return _NO_ROUTES if resource is None else read_configuration(_parse(resource), Place(Faults()))
 
 
-def _make_clusters(resources: Resources, cold: Collection[str]) -> tuple[dict[str, Cluster], set[str]]:
+def _make_clusters(
+    resources: Resources, routes: list[Configuration], cold: Collection[str]
+) -> tuple[dict[str, Cluster], set[str]]:
     """Those that are there, by name, and the names of those that have no endpoints yet."""
     assignments = resources.get(ENDPOINTS, {})
-    clusters: dict[str, Cluster] = {}
+    found: list[Cluster] = []
+    own: set[str] = set()
     waiting: set[str] = set()
     for resource in resources.get(CLUSTER, {}).values():
         if not resource.wildcard:
             continue
-        told = read_cluster(_parse(resource), Place(Faults()))
-        cluster = told.cluster
-        if told.assignment is not None and told.assignment in assignments:
-            endpoints = read_endpoints(_parse(assignments[told.assignment]), Place(Faults()))
-            cluster = msgspec.structs.replace(cluster, endpoints=endpoints)
-        elif told.assignment is not None or cluster.name in cold:
-            waiting.add(cluster.name)
+        message = _parse(resource)
+        told = read_cluster(message, Place(Faults()))
+        if (told.assignment is not None and told.assignment not in assignments) or (
+            told.assignment is None and told.cluster.name in cold
+        ):
+            waiting.add(told.cluster.name)
             continue
-        clusters[cluster.name] = cluster
-    return clusters, waiting
+        cluster, is_own = make_told(told, _find_assignment(message, told.assignment, assignments))
+        found.append(cluster)
+        if is_own:
+            own.add(cluster.name)
+    return _settle(found, own, routes), waiting
+
+
+def _find_assignment(message: Any, name: str | None, assignments: Mapping[str, Resource]) -> Assignment:
+    told = message.load_assignment if name is None else _parse(assignments[name])
+    return read_assignment(told, Place(Faults()), names=name is None)
+
+
+def _settle(found: Iterable[Cluster], own: Collection[str], routes: Iterable[Configuration]) -> dict[str, Cluster]:
+    """The clusters by name, with what they pick by."""
+    clusters = {cluster.name: cluster for cluster in found}
+    keys = settle_hashes(clusters.values(), own, _forwards(routes))
+    for name, key in keys.items():
+        balancing = clusters[name].load_balancing
+        if key is None and name not in own:
+            # Envoy's hash is a random one then.
+            balancing = LoadBalancing(
+                "random", panic_percent=balancing.panic_percent, locality_weights=balancing.locality_weights
+            )
+        clusters[name] = replace(clusters[name], load_balancing=replace(balancing, hash_on=key))
+    return clusters
+
+
+def _forwards(routes: Iterable[Configuration]) -> Iterator[tuple[Forward, HashKey | None]]:
+    for configuration in routes:
+        for host in configuration.hosts:
+            for lowered in host.routes:
+                if isinstance(lowered.route.action, Forward):
+                    yield lowered.route.action, lowered.hash_on
 
 
 def _named_clusters(listeners: Collection[Listener]) -> set[str]:

@@ -9,6 +9,8 @@ meaning to Envoy. What it does:
   them with the same random number, so their shares are cumulative: 10 %, then 30 %, then the rest.
 * If the route and its backends have header edits, each backend gets those of the route before its own: Envoy applies a
   share's edits before all others, also with `most_specific_header_mutations_wins`. So it is with the Host.
+* What is done about failures, slowness and too much is said as Envoy can say it (`lower_forward`), and what is hashed
+  (`hashes`).
 * A redirect's port is written out, since Envoy would not take the listener's; an error of ours becomes an answer with
   its message as body.
 
@@ -21,6 +23,7 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
+from turnout.rules.resilience import HashKey
 from turnout.rules.snapshot import (
     NO_EDITS,
     Action,
@@ -37,35 +40,40 @@ from turnout.rules.snapshot import (
     ValueMatch,
 )
 from turnout.xds.translate.edits import as_layers, compose_edits, move_to_backends
+from turnout.xds.translate.hashes import Hashes, find_hash
+from turnout.xds.translate.lower_forward import lower_forward
 
 MILLION = 1_000_000
 WELL_KNOWN_PORTS = {"http": 80, "https": 443}
 
 
 class Site(NamedTuple):
-    """Where a route stands: its listener's port, and the one host of its virtual host, if that is one."""
+    """Where a route stands: its listener's port, the one host of its virtual host, if that is one, and what the
+    clusters of the Snapshot pick by."""
 
     port: int
     host: str | None
+    hashes: Hashes
 
 
 class Lowered(NamedTuple):
-    """A route in Envoy's words, perhaps with the Snapshot's route that it begins."""
+    """A route in Envoy's words, with its hash policy, perhaps with the Snapshot's route that it begins."""
 
     route: Route
+    hash_on: HashKey | None = None
     hint: Route | None = None
 
 
-def make_site(port: int, domains: Sequence[str]) -> Site:
+def make_site(port: int, domains: Sequence[str], hashes: Hashes) -> Site:
     """The site of the routes of a virtual host."""
-    return Site(port, domains[0] if len(domains) == 1 and "*" not in domains[0] else None)
+    return Site(port, domains[0] if len(domains) == 1 and "*" not in domains[0] else None, hashes)
 
 
 def lower_route(route: Route, site: Site) -> list[Lowered]:
     """The route in Envoy's words; the first of the list with a hint if it needs one."""
-    lowered = [Lowered(found) for found in _lower(route, site)]
+    lowered = _lower(route, site)
     if raise_routes(lowered, site) != (route,):
-        lowered[0] = Lowered(lowered[0].route, route)
+        lowered[0] = lowered[0]._replace(hint=route)
     return lowered
 
 
@@ -76,14 +84,14 @@ def raise_routes(lowered: Sequence[Lowered], site: Site) -> tuple[Route, ...]:
     while at < len(lowered):
         candidate = lowered[at].hint or _guess(lowered[at].route, lowered[at + 1].route if lowered[at + 1 :] else None)
         parts = _lower(candidate, site)
-        if [rest.route for rest in lowered[at : at + len(parts)]] != parts:
-            candidate, parts = lowered[at].route, [lowered[at].route]
+        if [rest._replace(hint=None) for rest in lowered[at : at + len(parts)]] != parts:
+            candidate, parts = lowered[at].route, [lowered[at]]
         found.append(candidate)
         at += len(parts)
     return tuple(found)
 
 
-def _lower(route: Route, site: Site) -> list[Route]:
+def _lower(route: Route, site: Site) -> list[Lowered]:
     splits = list(_lower_split(route))
     return [_lower_one(half, site) for match in _halves(route.match) for half in _on_path(splits, route.match, match)]
 
@@ -159,7 +167,9 @@ def _lower_backend(route: Route, action: Forward, backend: Backend, per_million:
     if backend.redirect is not None:
         lowered = backend.redirect
     else:
-        lowered = replace(action, backends=(Backend(backend.cluster),), rewrite=_merge(action.rewrite, backend.rewrite))
+        # What Envoy decides between routes by is no hash.
+        rewrite = _merge(action.rewrite, backend.rewrite)
+        lowered = replace(action, backends=(Backend(backend.cluster),), rewrite=rewrite, split_by=None)
     return Route(
         route.name,
         replace(route.match, per_million=per_million),
@@ -178,7 +188,8 @@ def _merge(route: Rewrite | None, backend: Rewrite | None) -> Rewrite | None:
 # What stays one route
 
 
-def _lower_one(route: Route, site: Site) -> Route:
+def _lower_one(route: Route, site: Site) -> Lowered:
+    hash_on = None
     request, response = compose_edits(route.request_headers), compose_edits(route.response_headers)
     action = route.action
     if isinstance(action, Redirect):
@@ -188,10 +199,12 @@ def _lower_one(route: Route, site: Site) -> Route:
         action, response = Respond(action.status, body=action.message), NO_EDITS
     elif isinstance(action, Forward):
         action, request, response = move_to_backends(_move_hostname(action), request, response, _route_first)
+        action = lower_forward(action, route.match)
+        hash_on = find_hash(action, site.hashes)
     match = route.match
     path = replace(match.path, value=_lower_regex(match.path.kind, match.path.value))
     match = Match(path, match.method, _lower_values(match.headers), _lower_values(match.query), match.per_million)
-    return Route(route.name, match, action, as_layers(request), as_layers(response))
+    return Lowered(Route(route.name, match, action, as_layers(request), as_layers(response)), hash_on)
 
 
 def _route_first(route: HeaderEdits, backend: HeaderEdits) -> HeaderEdits:

@@ -6,12 +6,22 @@ from envoy.config.cluster.v3 import cluster_pb2
 from envoy.config.endpoint.v3 import endpoint_pb2
 from envoy.config.listener.v3 import listener_pb2
 from envoy.config.route.v3 import route_pb2
+from envoy.extensions.filters.http.fault.v3 import fault_pb2
+from envoy.extensions.filters.http.local_ratelimit.v3 import local_rate_limit_pb2
 from envoy.extensions.filters.http.router.v3 import router_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2
+from envoy.extensions.retry.host.previous_hosts.v3 import previous_hosts_pb2
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 
 from turnout.xds.resources import CLUSTER, ENDPOINTS, LISTENER, ROUTES
-from turnout.xds.translate.names import MANAGER_TYPE, ROUTER_TYPE, UPSTREAM_OPTIONS_TYPE
+from turnout.xds.translate.names import (
+    FAULT_TYPE,
+    LOCAL_LIMIT_TYPE,
+    MANAGER_TYPE,
+    PREVIOUS_HOSTS_TYPE,
+    ROUTER_TYPE,
+    UPSTREAM_OPTIONS_TYPE,
+)
 
 RESOURCE_CLASSES: dict[str, Any] = {
     CLUSTER: cluster_pb2.Cluster,
@@ -23,5 +33,8 @@ RESOURCE_CLASSES: dict[str, Any] = {
 EXTENSION_CLASSES: dict[str, Any] = {
     MANAGER_TYPE: http_connection_manager_pb2.HttpConnectionManager,
     ROUTER_TYPE: router_pb2.Router,
+    LOCAL_LIMIT_TYPE: local_rate_limit_pb2.LocalRateLimit,
+    FAULT_TYPE: fault_pb2.HTTPFault,
+    PREVIOUS_HOSTS_TYPE: previous_hosts_pb2.PreviousHostsPredicate,
     UPSTREAM_OPTIONS_TYPE: http_protocol_options_pb2.HttpProtocolOptions,
 }

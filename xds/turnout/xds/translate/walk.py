@@ -27,15 +27,15 @@ def walk_message(message: Any, place: Place) -> None:
             _walk_field(field, value, rule, place)
 
 
-def unpack(packed: Any, place: Place, type_url: str) -> Any | None:
+def unpack(packed: Any, place: Place, *type_urls: str) -> Any | None:
     """The extension in an Any; None, and said, if it is of another type or no such message."""
-    if packed.type_url != type_url:
-        place.say(f"{packed.type_url or 'an empty extension'} is not supported; {type_url} is")
+    if packed.type_url not in type_urls:
+        place.say(f"{packed.type_url or 'an empty extension'} is not supported; {' or '.join(type_urls)} is")
         return None
     try:
-        return EXTENSION_CLASSES[type_url].FromString(packed.value)
+        return EXTENSION_CLASSES[packed.type_url].FromString(packed.value)
     except DecodeError:
-        place.say(f"is no valid {type_url}")
+        place.say(f"is no valid {packed.type_url}")
         return None
 
 
@@ -46,7 +46,7 @@ def _walk_field(field: FieldDescriptor, value: Any, rule: Rule, place: Place) ->
         items = value.items() if field.is_repeated else [(None, value)]
         for key, packed in items:
             inner = place.at(field.name if key is None else f"{field.name}[{key}]")
-            extension = unpack(packed, inner, rule.type_url)
+            extension = unpack(packed, inner, *rule.type_urls)
             if extension is not None:
                 walk_message(extension, inner)
     elif field.message_type is not None and not field.message_type.full_name.startswith(_WELL_KNOWN):

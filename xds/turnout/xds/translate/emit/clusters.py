@@ -4,18 +4,23 @@ A cluster of addresses is EDS, so that endpoints change without it; one with a D
 assignment inside.
 """
 
-from itertools import groupby
 from typing import Any
 
-from envoy.config.cluster.v3 import circuit_breaker_pb2, cluster_pb2
+from envoy.config.cluster.v3 import cluster_pb2
 from envoy.config.core.v3 import base_pb2, health_check_pb2, protocol_pb2
 from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 
 from turnout.rules.checks.syntax import is_ip
 from turnout.rules.snapshot import Cluster, Endpoint
-from turnout.xds.translate.emit.values import make_address, make_ads, make_duration, pack
-from turnout.xds.translate.names import NO_LIMIT, UPSTREAM_OPTIONS
+from turnout.xds.translate.emit.balancing import add_balancing
+from turnout.xds.translate.emit.breakers import make_breakers
+from turnout.xds.translate.emit.health import make_health_check
+from turnout.xds.translate.emit.hints import write_hint
+from turnout.xds.translate.emit.outliers import make_outlier_detection
+from turnout.xds.translate.emit.values import make_address, make_ads, make_duration, make_metadata, pack
+from turnout.xds.translate.lower_cluster import lower_cluster, weigh_localities
+from turnout.xds.translate.names import CLUSTER_HINT, ORDER, UPSTREAM_OPTIONS
 
 
 def is_resolved(cluster: Cluster) -> bool:
@@ -23,37 +28,58 @@ def is_resolved(cluster: Cluster) -> bool:
     return all(is_ip(endpoint.address) for endpoint in cluster.endpoints)
 
 
-def make_cluster(cluster: Cluster) -> Any:
+def make_cluster(cluster: Cluster, *, assignment: str = "", hint: Cluster | None = None) -> Any:
+    """A Cluster message. `assignment`: the name of its load assignment, if that is not its own; `hint` goes along."""
     message = cluster_pb2.Cluster(name=cluster.name, connect_timeout=make_duration(cluster.connect_timeout_s))
+    lowered = lower_cluster(cluster)
     if is_resolved(cluster):
         message.type = cluster_pb2.Cluster.EDS
         message.eds_cluster_config.eds_config.CopyFrom(make_ads())
+        message.eds_cluster_config.service_name = assignment
     else:
         message.type = cluster_pb2.Cluster.STRICT_DNS
         message.dns_lookup_family = cluster_pb2.Cluster.V4_PREFERRED
         message.load_assignment.CopyFrom(make_assignment(cluster))
-    # As our own proxy: endpoints that are told to be unhealthy get nothing, even if there are no others; no limits.
-    message.common_lb_config.healthy_panic_threshold.value = 0
-    message.circuit_breakers.CopyFrom(_make_limits())
+    by_locality = bool(cluster.load_balancing.locality_weights)
+    add_balancing(message, lowered.load_balancing, lowered.slow_start, by_locality)
+    message.circuit_breakers.CopyFrom(make_breakers(lowered.circuit_breaker))
+    if lowered.outlier_detection is not None:
+        message.outlier_detection.CopyFrom(make_outlier_detection(lowered.outlier_detection))
+    if lowered.health_check is not None:
+        message.health_checks.append(make_health_check(lowered.health_check))
     pack(message.typed_extension_protocol_options[UPSTREAM_OPTIONS], _make_options(cluster))
+    if hint is not None:
+        message.metadata.CopyFrom(make_metadata(**{CLUSTER_HINT: write_hint(hint)}))
     return message
 
 
 def make_assignment(cluster: Cluster) -> Any:
-    """The endpoints, those of one priority that follow each other as one locality (of which gRPC wants a weight)."""
+    """The endpoints, by priority and locality: gRPC wants each locality once in a priority, and with a weight."""
+    weights = weigh_localities(cluster.load_balancing.locality_weights, cluster.endpoints)
+    groups: dict[tuple[int, str], list[tuple[int, Endpoint]]] = {}
+    for order, endpoint in enumerate(cluster.endpoints):
+        groups.setdefault((endpoint.priority, endpoint.locality), []).append((order, endpoint))
+    orders = [order for group in groups.values() for order, _ in group]
+    told = orders != sorted(orders)
     localities = []
-    for priority, group in groupby(cluster.endpoints, lambda endpoint: endpoint.priority):
+    for (priority, name), group in groups.items():
         locality = endpoint_components_pb2.LocalityLbEndpoints(
-            locality=base_pb2.Locality(),
-            lb_endpoints=[_make_endpoint(endpoint) for endpoint in group],
+            locality=_make_locality(name),
+            lb_endpoints=[_make_endpoint(endpoint, order if told else None) for order, endpoint in group],
             priority=priority,
         )
-        locality.load_balancing_weight.value = 1
+        if name in weights:
+            locality.load_balancing_weight.value = weights[name]
         localities.append(locality)
     return endpoint_pb2.ClusterLoadAssignment(cluster_name=cluster.name, endpoints=localities)
 
 
-def _make_endpoint(endpoint: Endpoint) -> Any:
+def _make_locality(name: str) -> Any:
+    region, zone, sub_zone, *_ = (*name.split("/", 2), "", "")
+    return base_pb2.Locality(region=region, zone=zone, sub_zone=sub_zone)
+
+
+def _make_endpoint(endpoint: Endpoint, order: int | None) -> Any:
     message = endpoint_components_pb2.LbEndpoint(
         endpoint=endpoint_components_pb2.Endpoint(address=make_address(endpoint.address, endpoint.port))
     )
@@ -61,14 +87,9 @@ def _make_endpoint(endpoint: Endpoint) -> Any:
         message.load_balancing_weight.value = endpoint.weight
     if not endpoint.healthy:
         message.health_status = health_check_pb2.HealthStatus.UNHEALTHY
+    if order is not None:
+        message.metadata.CopyFrom(make_metadata(**{ORDER: order}))
     return message
-
-
-def _make_limits() -> Any:
-    thresholds = circuit_breaker_pb2.CircuitBreakers.Thresholds()
-    for limit in (thresholds.max_connections, thresholds.max_pending_requests, thresholds.max_requests):
-        limit.value = NO_LIMIT
-    return circuit_breaker_pb2.CircuitBreakers(thresholds=[thresholds])
 
 
 def _make_options(cluster: Cluster) -> Any:

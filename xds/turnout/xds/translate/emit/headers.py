@@ -11,17 +11,18 @@ _OPTION = base_pb2.HeaderValueOption
 
 def add_request_edits(message: Any, edits: HeaderEdits) -> None:
     """To a message that has `request_headers_to_add` and `request_headers_to_remove`."""
-    message.request_headers_to_add.extend(_make_options(edits))
+    message.request_headers_to_add.extend(make_options(edits))
     message.request_headers_to_remove.extend(edits.remove)
 
 
 def add_response_edits(message: Any, edits: HeaderEdits) -> None:
     """To a message that has `response_headers_to_add` and `response_headers_to_remove`."""
-    message.response_headers_to_add.extend(_make_options(edits))
+    message.response_headers_to_add.extend(make_options(edits))
     message.response_headers_to_remove.extend(edits.remove)
 
 
-def _make_options(edits: HeaderEdits) -> list[Any]:
+def make_options(edits: HeaderEdits) -> list[Any]:
+    """What is set and added, as HeaderValueOptions."""
     return [
         *(_make_option(pair, _OPTION.OVERWRITE_IF_EXISTS_OR_ADD) for pair in edits.set),
         *(_make_option(pair, _OPTION.APPEND_IF_EXISTS_OR_ADD) for pair in edits.add),

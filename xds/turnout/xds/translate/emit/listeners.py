@@ -6,10 +6,10 @@ What the house does to every request (design: trust, timeouts) is written out, s
 from typing import Any
 
 from envoy.config.listener.v3 import api_listener_pb2, listener_components_pb2, listener_pb2
-from envoy.extensions.filters.http.router.v3 import router_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2
 
 from turnout.rules.snapshot import Listener
+from turnout.xds.translate.emit.filters import make_chain, make_router
 from turnout.xds.translate.emit.values import make_address, make_ads, make_duration, make_metadata, pack
 from turnout.xds.translate.names import (
     DEFAULT_ADDRESS,
@@ -32,7 +32,7 @@ def sent_port(listener: Listener) -> int:
 
 def make_listener(listener: Listener) -> Any:
     """A listener for proxies, which takes the route configuration of its own name."""
-    manager = _make_manager(listener.name, listener.name)
+    manager = _make_manager(listener.name, listener.name, make_chain(listener))
     manager.use_remote_address.value = True
     manager.normalize_path.value = True
     manager.strip_trailing_host_dot = True
@@ -63,12 +63,10 @@ def make_listener(listener: Listener) -> Any:
 def make_api_listener(name: str, routes: str) -> Any:
     """A listener for gRPC clients that name it: no socket, only routes."""
     message = listener_pb2.Listener(name=name, api_listener=api_listener_pb2.ApiListener())
-    pack(message.api_listener.api_listener, _make_manager(name, routes))
+    pack(message.api_listener.api_listener, _make_manager(name, routes, [make_router()]))
     return message
 
 
-def _make_manager(stat_prefix: str, routes: str) -> Any:
-    router = http_connection_manager_pb2.HttpFilter(name="envoy.filters.http.router")
-    pack(router.typed_config, router_pb2.Router(suppress_envoy_headers=True))
+def _make_manager(stat_prefix: str, routes: str, filters: list[Any]) -> Any:
     rds = http_connection_manager_pb2.Rds(config_source=make_ads(), route_config_name=routes)
-    return _MANAGER(stat_prefix=stat_prefix, rds=rds, http_filters=[router])
+    return _MANAGER(stat_prefix=stat_prefix, rds=rds, http_filters=filters)

@@ -3,7 +3,6 @@
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
-import msgspec
 from envoy.config.core.v3 import base_pb2
 from envoy.config.route.v3 import route_components_pb2 as components
 from envoy.config.route.v3 import route_pb2
@@ -18,10 +17,15 @@ from turnout.rules.snapshot import (
     VirtualHost,
 )
 from turnout.xds.translate.edits import compose_edits
+from turnout.xds.translate.emit.filters import add_filters
+from turnout.xds.translate.emit.hashing import make_hash_policy
 from turnout.xds.translate.emit.headers import add_request_edits, add_response_edits
+from turnout.xds.translate.emit.hints import write_hint
 from turnout.xds.translate.emit.matches import make_match, make_regex
+from turnout.xds.translate.emit.retries import add_replay_limit, make_retry_policy
 from turnout.xds.translate.emit.values import make_duration, make_metadata
-from turnout.xds.translate.lower import Lowered, lower_route, make_site
+from turnout.xds.translate.lower import Lowered, Site, lower_route
+from turnout.xds.translate.lower_forward import is_weighted
 from turnout.xds.translate.names import HINT, MISSING, WHOLE_PATH
 
 _ACTION = components.RouteAction
@@ -51,12 +55,16 @@ def make_configuration(name: str, hosts: Iterable[Any]) -> Any:
     return message
 
 
-def make_host(host: VirtualHost, port: int, missing: Collection[str]) -> Any:
-    """A VirtualHost. `port` is the listener's; a route that names a cluster of `missing` answers 500 there."""
-    site = make_site(port, host.domains)
+def make_host(host: VirtualHost, site: Site, missing: Collection[str], *, filters: bool = True) -> Any:
+    """A VirtualHost. A route that names a cluster of `missing` answers 500 there; without `filters`, routes have no
+    words for them."""
     lowered = [found for route in host.routes for found in lower_route(route, site)]
-    routes = [_make_route(found, missing) for found in lowered]
-    return components.VirtualHost(name=host.name, domains=host.domains, routes=routes)
+    routes = [_make_route(found, missing, filters) for found in lowered]
+    # Our proxy counts attempts for the upstream where a route has retries; Envoy does for all of a virtual host.
+    counts = any(isinstance(r.action, Forward) and r.action.retry is not None for r in host.routes)
+    return components.VirtualHost(
+        name=host.name, domains=host.domains, routes=routes, include_request_attempt_count=counts
+    )
 
 
 def add_missing(configurations: Iterable[Any], missing: Iterable[str]) -> None:
@@ -80,12 +88,18 @@ def _bodies(message: Any) -> list[bytes]:
     return [r.direct_response.body.inline_string.encode() for r in routes if r.HasField("direct_response")]
 
 
-def _make_route(lowered: Lowered, missing: Collection[str]) -> Any:
+def _make_route(lowered: Lowered, missing: Collection[str], filters: bool) -> Any:
     route = lowered.route
     message = components.Route(name=route.name, match=make_match(route.match))
     match route.action:
         case Forward() as forward:
             message.route.CopyFrom(_make_forward(forward, missing))
+            if lowered.hash_on is not None:
+                message.route.hash_policy.append(make_hash_policy(lowered.hash_on))
+            if forward.retry is not None:
+                add_replay_limit(message, forward.retry)
+            if filters:
+                add_filters(message, forward)
         case Redirect() as redirect:
             message.redirect.CopyFrom(_make_redirect(redirect))
         case Respond() as respond:
@@ -94,19 +108,24 @@ def _make_route(lowered: Lowered, missing: Collection[str]) -> Any:
     add_request_edits(message, compose_edits(route.request_headers))
     add_response_edits(message, compose_edits(route.response_headers))
     if lowered.hint is not None:
-        message.metadata.CopyFrom(make_metadata(**{HINT: msgspec.json.encode(lowered.hint).decode()}))
+        message.metadata.CopyFrom(make_metadata(**{HINT: write_hint(lowered.hint)}))
     return message
 
 
 def _make_forward(forward: Forward, missing: Collection[str]) -> Any:
     message = _ACTION(timeout=make_duration(forward.request_timeout_s))
-    only = forward.backends[0]
-    if forward.backends == (Backend(only.cluster),):
-        message.cluster = only.cluster
-    else:
+    if is_weighted(forward):
         message.weighted_clusters.clusters.extend(_make_share(backend) for backend in forward.backends)
+        if forward.split_by is not None:
+            message.weighted_clusters.use_hash_policy.value = True
+    else:
+        message.cluster = forward.backends[0].cluster
     if any(backend.cluster in missing for backend in forward.backends):
         message.cluster_not_found_response_code = _ACTION.INTERNAL_SERVER_ERROR
+    if forward.idle_timeout_s is not None:
+        message.idle_timeout.CopyFrom(make_duration(forward.idle_timeout_s))
+    if forward.retry is not None:
+        message.retry_policy.CopyFrom(make_retry_policy(forward.retry))
     if forward.backend_timeout_s is not None:
         message.retry_policy.per_try_timeout.CopyFrom(make_duration(forward.backend_timeout_s))
     if forward.rewrite is not None:

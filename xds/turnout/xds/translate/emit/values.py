@@ -28,7 +28,7 @@ def make_ads() -> Any:
     )
 
 
-def make_metadata(**fields: str | bool | list[str]) -> Any:
+def make_metadata(**fields: str | bool | int | list[str]) -> Any:
     """Our own words."""
     metadata = base_pb2.Metadata()
     metadata.filter_metadata[METADATA].update(fields)

@@ -6,6 +6,7 @@ from typing import Any
 from envoy.config.route.v3 import route_components_pb2 as components
 from msgspec.structs import replace
 
+from turnout.rules.resilience import HashKey
 from turnout.rules.snapshot import (
     Action,
     Backend,
@@ -19,7 +20,11 @@ from turnout.rules.snapshot import (
 from turnout.xds.translate.emit.routes import REDIRECT_CODES
 from turnout.xds.translate.faults import Place
 from turnout.xds.translate.names import NO_LIMIT
+from turnout.xds.translate.read.filters import read_filters
+from turnout.xds.translate.read.hashing import read_hash_policy
 from turnout.xds.translate.read.headers import read_request_edits, read_response_edits
+from turnout.xds.translate.read.numbers import read_seconds
+from turnout.xds.translate.read.retries import read_retry
 from turnout.xds.translate.read.values import check_authority, check_path, check_port, read_duration, read_whole_path
 
 ROUTE_TIMEOUT_S = 15.0
@@ -34,10 +39,12 @@ def read_action(message: Any, path: PathMatch, max_body_bytes: int, place: Place
     """The action of a Route, whose match has this path."""
     match message.WhichOneof("action"):
         case "route":
-            return _read_forward(message.route, path, place.at("route"))
+            return _read_forward(message, path, place)
         case "redirect":
+            read_filters(message, place)
             return _read_redirect(message.redirect, path, place.at("redirect"))
         case "direct_response":
+            read_filters(message, place)
             return _read_respond(message.direct_response, max_body_bytes, place.at("direct_response"))
         case None:
             place.say("one of route, redirect and direct_response is needed")
@@ -49,27 +56,49 @@ def is_error_if_absent(message: Any) -> bool:
     return bool(message.cluster_not_found_response_code == components.RouteAction.INTERNAL_SERVER_ERROR)
 
 
-def _read_forward(message: Any, path: PathMatch, place: Place) -> Forward:
+def _read_forward(route: Any, path: PathMatch, outside: Place) -> Forward:
+    message, place = route.route, outside.at("route")
     if message.cluster_not_found_response_code == components.RouteAction.NOT_FOUND:
         place.at("cluster_not_found_response_code").say("NOT_FOUND is not supported")
     hostname = message.host_rewrite_literal or None
     if hostname is not None:
         check_authority(hostname, place.at("host_rewrite_literal"))
     rewrite = _read_rewrite(message, path, place)
-    timeout = ROUTE_TIMEOUT_S
-    if message.HasField("timeout"):
-        timeout = read_duration(message.timeout, place.at("timeout"))
-    per_try = message.retry_policy.per_try_timeout
     backends = _read_backends(message, place)
     if hostname is not None:
         # Envoy's route has the last word, our backend has.
         backends = tuple(replace(backend, rewrite=None) for backend in backends)
+    rate_limit, fault = read_filters(route, outside)
+    policy, spot = message.retry_policy, place.at("retry_policy")
     return Forward(
         backends,
         Rewrite(hostname, rewrite) if hostname or rewrite else None,
-        timeout or None,
-        read_duration(per_try, place.at("retry_policy.per_try_timeout")) or None,
+        read_seconds(message, "timeout", ROUTE_TIMEOUT_S, place) or None,
+        read_seconds(policy, "per_try_timeout", 0.0, spot) or None,
+        idle_timeout_s=_read_idle(message, place),
+        retry=read_retry(policy, route, spot),
+        split_by=_read_split(message, place),
+        rate_limit=rate_limit,
+        fault=fault,
     )
+
+
+def _read_idle(message: Any, place: Place) -> float | None:
+    if not message.HasField("idle_timeout"):
+        return None
+    seconds = read_duration(message.idle_timeout, place.at("idle_timeout"))
+    if not seconds:
+        place.at("idle_timeout").say("0 s, for no limit, is not supported")
+    return seconds
+
+
+def _read_split(message: Any, place: Place) -> HashKey | None:
+    key = read_hash_policy(message, place)
+    if not message.weighted_clusters.use_hash_policy.value:
+        return None
+    if key is None:
+        place.at("weighted_clusters.use_hash_policy").say("needs a hash_policy")
+    return key
 
 
 def _read_backends(message: Any, place: Place) -> tuple[Backend, ...]:

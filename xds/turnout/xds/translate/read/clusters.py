@@ -1,93 +1,90 @@
-"""Cluster and ClusterLoadAssignment messages: clusters and their endpoints."""
+"""Cluster messages, and clusters of them and their load assignments."""
 
 from typing import Any
 
 import msgspec
 from envoy.config.cluster.v3 import cluster_pb2
-from envoy.config.core.v3 import health_check_pb2
 
-from turnout.rules.checks.syntax import address_fault, is_ip
-from turnout.rules.snapshot import CONNECT_TIMEOUT_S, POOL_IDLE_TIMEOUT_S, Cluster, Endpoint
+from turnout.rules.resilience import HealthCheck, OutlierDetection
+from turnout.rules.snapshot import CONNECT_TIMEOUT_S, POOL_IDLE_TIMEOUT_S, Cluster
 from turnout.xds.translate.faults import Place
+from turnout.xds.translate.lower_cluster import raise_cluster
 from turnout.xds.translate.names import UPSTREAM_OPTIONS, UPSTREAM_OPTIONS_TYPE
-from turnout.xds.translate.read.values import check_port, read_duration
+from turnout.xds.translate.read.balancing import read_balancing, read_slow_start
+from turnout.xds.translate.read.breakers import read_breakers
+from turnout.xds.translate.read.endpoints import Assignment, read_assignment
+from turnout.xds.translate.read.health import read_health_check
+from turnout.xds.translate.read.hint import read_cluster_hint
+from turnout.xds.translate.read.numbers import read_seconds
+from turnout.xds.translate.read.outliers import read_outlier_detection
+from turnout.xds.translate.read.values import read_duration
 from turnout.xds.translate.walk import unpack
 
-MAX_PRIORITY = 128
 _TYPES = cluster_pb2.Cluster
-_STATUS = health_check_pb2.HealthStatus
-_HEALTHY = {
-    _STATUS.UNKNOWN: True,
-    _STATUS.HEALTHY: True,
-    _STATUS.UNHEALTHY: False,
-    _STATUS.DRAINING: False,
-    _STATUS.TIMEOUT: False,
-}
 
 
 class ToldCluster(msgspec.Struct, frozen=True):
-    """A cluster without the endpoints of its load assignment, if that is a resource of its own: its name, else None."""
+    """A cluster in Envoy's words, without the endpoints of its load assignment if that is a resource of its own (its
+    name, else None). `by_locality`: the localities of the assignment have weights."""
 
     cluster: Cluster
     assignment: str | None
+    by_locality: bool
+    hint: Cluster | None
 
 
 def read_cluster(message: Any, place: Place) -> ToldCluster:
-    connect = CONNECT_TIMEOUT_S
-    if message.HasField("connect_timeout"):
-        connect = read_duration(message.connect_timeout, place.at("connect_timeout"))
-        if not connect:
-            place.at("connect_timeout").say("must be above 0 s")
-    pool_idle = _read_pool_idle(message, place.at("typed_extension_protocol_options"))
+    connect = read_seconds(message, "connect_timeout", CONNECT_TIMEOUT_S, place)
+    if not connect:
+        place.at("connect_timeout").say("must be above 0 s")
+    own = Cluster(
+        message.name,
+        (),
+        connect,
+        _read_pool_idle(message, place.at("typed_extension_protocol_options")),
+        read_balancing(message, place),
+        read_breakers(message.circuit_breakers, place.at("circuit_breakers")),
+        _read_outliers(message, place),
+        _read_health(message, place),
+        read_slow_start(message, place),
+    )
+    by_locality = message.common_lb_config.HasField("locality_weighted_lb_config")
+    told = ToldCluster(own, None, by_locality, read_cluster_hint(message, place))
     if message.type == _TYPES.EDS:
         _check_eds(message, place)
-        own = Cluster(message.name, (), connect, pool_idle)
-        return ToldCluster(own, message.eds_cluster_config.service_name or message.name)
+        return msgspec.structs.replace(told, assignment=message.eds_cluster_config.service_name or message.name)
     if message.type not in (_TYPES.STATIC, _TYPES.STRICT_DNS):
         place.at("type").say("is not supported; STATIC, STRICT_DNS and EDS are")
     if message.HasField("eds_cluster_config"):
         place.at("eds_cluster_config").say("is for the type EDS only")
     names = message.type == _TYPES.STRICT_DNS
-    endpoints = read_endpoints(message.load_assignment, place.at("load_assignment"), names=names)
-    return ToldCluster(Cluster(message.name, endpoints, connect, pool_idle), None)
+    read_assignment(message.load_assignment, place.at("load_assignment"), names=names)
+    return told
 
 
-def read_endpoints(message: Any, place: Place, *, names: bool = False) -> tuple[Endpoint, ...]:
-    """The endpoints of a load assignment. `names`: an address may be a DNS name."""
-    found: list[Endpoint] = []
-    seen: set[tuple[str, int]] = set()
-    for index, locality in enumerate(message.endpoints):
-        inner = place.at("endpoints", index)
-        if locality.priority > MAX_PRIORITY:
-            inner.at("priority").say(f"{locality.priority} is above {MAX_PRIORITY}")
-        for number, told in enumerate(locality.lb_endpoints):
-            spot = inner.at("lb_endpoints", number)
-            endpoint = _read_endpoint(told, locality.priority, spot, names)
-            if (endpoint.address, endpoint.port) in seen:
-                spot.say(f"the endpoint {endpoint.address} port {endpoint.port} is there twice")
-            seen.add((endpoint.address, endpoint.port))
-            found.append(endpoint)
-    return tuple(found)
+def make_told(told: ToldCluster, assignment: Assignment) -> tuple[Cluster, bool]:
+    """The cluster with these endpoints; and whether the Snapshot's own words for it went along."""
+    weights = assignment.weights if told.by_locality else ()
+    balancing = msgspec.structs.replace(told.cluster.load_balancing, locality_weights=weights)
+    cluster = msgspec.structs.replace(told.cluster, endpoints=assignment.endpoints, load_balancing=balancing)
+    raised = raise_cluster(cluster, told.hint)
+    if raised is None or bool(raised.load_balancing.locality_weights) != told.by_locality:
+        return cluster, False
+    return raised, True
 
 
-def _read_endpoint(message: Any, priority: int, place: Place, names: bool) -> Endpoint:
-    told = message.endpoint.address.socket_address
-    spot = place.at("endpoint.address.socket_address")
-    if not is_ip(told.address) and not names:
-        spot.at("address").say(f"{told.address!r} is no IP address")
-    elif fault := address_fault(told.address):
-        spot.at("address").say(fault)
-    healthy = _HEALTHY.get(message.health_status)
-    if healthy is None:
-        place.at("health_status").say("is not supported; UNKNOWN, HEALTHY, UNHEALTHY, DRAINING and TIMEOUT are")
-    weight = 1
-    if message.HasField("load_balancing_weight"):
-        weight = message.load_balancing_weight.value
-        if weight < 1:
-            place.at("load_balancing_weight").say("must be at least 1")
-    return Endpoint(
-        told.address, check_port(told.port_value, spot.at("port_value")), weight, priority, healthy is not False
-    )
+def _read_outliers(message: Any, place: Place) -> OutlierDetection | None:
+    if not message.HasField("outlier_detection"):
+        return None
+    return read_outlier_detection(message.outlier_detection, place.at("outlier_detection"))
+
+
+def _read_health(message: Any, place: Place) -> HealthCheck | None:
+    if len(message.health_checks) > 1:
+        place.at("health_checks").say("one is supported")
+    for index, told in enumerate(message.health_checks):
+        return read_health_check(told, place.at("health_checks", index))
+    return None
 
 
 def _check_eds(message: Any, place: Place) -> None:

@@ -1,4 +1,5 @@
-"""The hint in a route's metadata: the Snapshot's route that it was made of. `lower.raise_routes` decides if it counts.
+"""The hint in a route's or a cluster's metadata: what of the Snapshot it was made of. `lower.raise_routes` and
+`lower_cluster.raise_cluster` decide if it counts.
 
 What lowering looks at is compared there; the rest is checked here, since it comes from the network like all else.
 """
@@ -8,13 +9,19 @@ from typing import Any
 
 import msgspec
 
-from turnout.rules.snapshot import Forward, HeaderEdits, Route
+from turnout.rules.checks.syntax import header_name_fault
+from turnout.rules.snapshot import Cluster, Forward, HeaderEdits, Route
 from turnout.xds.translate.faults import Place
-from turnout.xds.translate.names import HINT, NO_LIMIT
+from turnout.xds.translate.names import CLUSTER_HINT, HINT, NO_LIMIT
+from turnout.xds.translate.read.balancing import is_prime
+from turnout.xds.translate.read.hashing import check_key
 from turnout.xds.translate.read.headers import check_edits
+from turnout.xds.translate.read.health import check_probe
+from turnout.xds.translate.read.numbers import check_numbers
 from turnout.xds.translate.read.values import MAX_SECONDS, read_own
 
 _decoder = msgspec.json.Decoder(Route)
+_cluster_decoder = msgspec.json.Decoder(Cluster)
 
 
 def read_hint(message: Any, place: Place) -> Route | None:
@@ -35,6 +42,30 @@ def read_hint(message: Any, place: Place) -> Route | None:
     return route
 
 
+def read_cluster_hint(message: Any, place: Place) -> Cluster | None:
+    """The hint of a Cluster message; None if it has none, or (said) none that can be used."""
+    value = read_own(message, CLUSTER_HINT)
+    if value is None:
+        return None
+    place = place.at("metadata")
+    try:
+        cluster = _cluster_decoder.decode(value.string_value)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        place.say(f"is no cluster: {error}")
+        return None
+    check_numbers(cluster, place)
+    if cluster.load_balancing.hash_on is not None:
+        check_key(cluster.load_balancing.hash_on, place)
+    if not is_prime(cluster.load_balancing.table_size):
+        place.say("has a table_size that is no prime number")
+    if any(not 0 <= weight <= NO_LIMIT for _, weight in cluster.load_balancing.locality_weights):
+        place.say("has no possible weights of localities")
+    health = cluster.health_check
+    for probe in () if health is None else (*health.http, *([health.warm] if health.warm else ())):
+        check_probe(probe, place)
+    return cluster
+
+
 def _all_edits(route: Route) -> Iterator[HeaderEdits]:
     yield from route.request_headers
     yield from route.response_headers
@@ -48,6 +79,16 @@ def _check_forward(forward: Forward, place: Place) -> None:
     weights = [backend.weight for backend in forward.backends]
     if not 0 < sum(weights) <= NO_LIMIT or min(weights) < 0:
         place.say("has no possible weights")
-    for seconds in (forward.request_timeout_s, forward.backend_timeout_s):
-        if seconds is not None and not 0 < seconds <= MAX_SECONDS:
-            place.say("has no possible timeout")
+    limits = (forward.request_timeout_s, forward.backend_timeout_s, forward.first_byte_timeout_s)
+    if any(seconds is not None and not 0 < seconds <= MAX_SECONDS for seconds in (*limits, forward.idle_timeout_s)):
+        place.say("has no possible timeout")
+    check_numbers(forward, place)
+    if forward.split_by is not None:
+        check_key(forward.split_by, place)
+    header = "" if forward.rate_limit is None else forward.rate_limit.header
+    if header and (fault := header_name_fault(header)):
+        place.say(fault)
+    if forward.fault is not None and forward.fault.abort_per_million and not 200 <= forward.fault.abort_status < 600:
+        place.say("aborts with what is no status")
+    if forward.retry is not None and any(not 100 <= code < 600 for code in forward.retry.codes):
+        place.say("has no possible statuses to retry")

@@ -1,5 +1,6 @@
 """Listener messages: an address, and an HTTP connection manager with its routes or their name."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -10,7 +11,12 @@ from turnout.xds.translate.names import (
     DEFAULT_ADDRESS,
     DEFAULT_PORT,
     DOWNSTREAM_IDLE_TIMEOUT_S,
+    FAULT,
+    FAULT_TYPE,
+    LOCAL_LIMIT,
+    LOCAL_LIMIT_TYPE,
     MANAGER_TYPE,
+    ROUTER_TYPE,
     WEBSOCKET,
 )
 from turnout.xds.translate.read.routes import Configuration, read_configuration
@@ -64,10 +70,7 @@ def _read_chains(message: Any, place: Place) -> Configuration | str:
 
 
 def _read_manager(message: Any, place: Place) -> Configuration | str:
-    if len(message.http_filters) != 1:
-        place.at("http_filters").say("one filter, the router, is needed")
-    elif not message.http_filters[0].HasField("typed_config"):
-        place.at("http_filters", 0).say("typed_config is needed")
+    _check_filters(message.http_filters, place)
     for index, upgrade in enumerate(message.upgrade_configs):
         if upgrade.upgrade_type.lower() != WEBSOCKET:
             place.at("upgrade_configs", index).say(f"{upgrade.upgrade_type!r} is not supported; {WEBSOCKET} is")
@@ -84,6 +87,30 @@ def _read_manager(message: Any, place: Place) -> Configuration | str:
         case None:
             place.say("one of rds and route_config is needed")
     return ""
+
+
+def _check_filters(filters: Sequence[Any], place: Place) -> None:
+    """The router is the last one; before it, those that routes configure, which do nothing by themselves."""
+    for index, told in enumerate(filters):
+        spot = place.at("http_filters", index)
+        is_last = index == len(filters) - 1
+        if not told.HasField("typed_config"):
+            spot.say("typed_config is needed")
+        elif (told.typed_config.type_url == ROUTER_TYPE) != is_last:
+            spot.say("the router is needed, as the last filter")
+        elif not is_last:
+            _check_idle(told, spot)
+    if not filters:
+        place.at("http_filters").say("one filter, the router, is needed")
+
+
+def _check_idle(message: Any, place: Place) -> None:
+    if message.name not in (LOCAL_LIMIT, FAULT):
+        place.at("name").say(f"must be {LOCAL_LIMIT} or {FAULT}, by which routes name it")
+    config = unpack(message.typed_config, place.at("typed_config"), LOCAL_LIMIT_TYPE, FAULT_TYPE)
+    for field, _ in () if config is None else config.ListFields():
+        if field.name != "stat_prefix":
+            place.at("typed_config").at(field.name).say("is supported in the typed_per_filter_config of routes only")
 
 
 def _read_rds(message: Any, place: Place) -> str:

@@ -2,19 +2,12 @@
 
 from typing import Any
 
-from envoy.type.v3 import percent_pb2
-
 from turnout.rules.checks.syntax import header_name_fault
 from turnout.rules.snapshot import Match, PathMatch, ValueMatch
 from turnout.xds.translate.faults import Place
+from turnout.xds.translate.read.numbers import read_share
 from turnout.xds.translate.read.values import read_regex
 
-MILLION = 1_000_000
-_PER_UNIT = {
-    percent_pb2.FractionalPercent.HUNDRED: 10_000,
-    percent_pb2.FractionalPercent.TEN_THOUSAND: 100,
-    percent_pb2.FractionalPercent.MILLION: 1,
-}
 _NAMES = {":authority": "host"}
 _PSEUDO = frozenset({":method", ":path", ":scheme"})
 _OLD_KINDS = {"exact_match": "exact", "prefix_match": "prefix", "suffix_match": "suffix", "contains_match": "contains"}
@@ -119,8 +112,4 @@ def _read_share(message: Any, place: Place) -> int | None:
     if not message.HasField("default_value"):
         place.say("default_value is needed")
         return None
-    unit = _PER_UNIT.get(message.default_value.denominator)
-    if unit is None:
-        place.at("default_value.denominator").say("is not supported")
-        return None
-    return int(min(message.default_value.numerator * unit, MILLION))
+    return read_share(message.default_value, place.at("default_value"))

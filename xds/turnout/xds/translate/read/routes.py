@@ -7,10 +7,11 @@ import msgspec
 from turnout.rules.snapshot import Forward, HeaderEdits, Route
 from turnout.xds.translate.edits import as_layers, compose_edits, move_to_backends
 from turnout.xds.translate.emit.routes import MAX_BODY_BYTES
-from turnout.xds.translate.faults import Place
+from turnout.xds.translate.faults import Faults, Place
 from turnout.xds.translate.lower import Lowered
 from turnout.xds.translate.names import MISSING
 from turnout.xds.translate.read.actions import is_error_if_absent, read_action
+from turnout.xds.translate.read.hashing import read_hash_policy
 from turnout.xds.translate.read.headers import read_request_edits, read_response_edits
 from turnout.xds.translate.read.hint import read_hint
 from turnout.xds.translate.read.matches import read_match
@@ -116,7 +117,8 @@ class _Reader:
             action, request, response = move_to_backends(action, request, response, _route_last)
             self._note_clusters(action, is_error_if_absent(message.route))
         route = Route(name, match, action, as_layers(request), as_layers(response))
-        return Lowered(route, read_hint(message, place))
+        # What it says that can't be used has been said with the action.
+        return Lowered(route, read_hash_policy(message.route, Place(Faults())), read_hint(message, place))
 
     def _note_clusters(self, action: Forward, is_error: bool) -> None:
         for backend in action.backends:

@@ -1,0 +1,50 @@
+"""Answers of our own: errors by the one table, and what a rule says is the answer."""
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from turnout.proxy.errors import Failure, Flag
+from turnout.proxy.http.head import NO_FIELDS, Fields, ResponseHead
+from turnout.proxy.route.edits import Edits
+
+_WITHOUT_BODY = frozenset({204, 205, 304})
+_OVERLOADED = frozenset({Flag.UO, Flag.OM})
+Answer = tuple[ResponseHead, bytes]
+
+
+def make_error(failure: Failure, request_id: bytes, reason: str, fields: Fields = NO_FIELDS) -> Answer:
+    """The answer to a failure, with `x-envoy-overloaded` where there was too much of something (Envoy)."""
+    head = ResponseHead([(b"content-type", b"application/json"), *fields], failure.status)
+    if failure.flag in _OVERLOADED:
+        head.add(b"x-envoy-overloaded", b"true")
+    return head, encode_error(failure, request_id, reason)
+
+
+def make_redirect(status: int, location: bytes, edits: Iterable[Edits]) -> Answer:
+    head = ResponseHead([(b"location", location)], status)
+    for edit in edits:
+        edit.apply(head)
+    return head, b""
+
+
+def make_direct(status: int, body: bytes, edits: Sequence[Edits]) -> Answer:
+    """What a rule says is the answer (Envoy `direct_response`); no failure, so it has no flag."""
+    if status in _WITHOUT_BODY:
+        body = b""
+    head = ResponseHead([(b"content-type", b"text/plain")] if body else (), status)
+    for edit in edits:
+        edit.apply(head)
+    return head, body
+
+
+def encode_error(failure: Failure, request_id: bytes, reason: str) -> bytes:
+    """The body of an error answer: `{"error": {"flag", "status", "message", "request_id"}}`."""
+    message = f"{failure.message}: {reason}" if reason else failure.message
+    error = {
+        "flag": str(failure.flag),
+        "status": failure.status,
+        "message": message,
+        "request_id": request_id.decode("latin-1"),
+    }
+    return msgspec.json.encode({"error": error}) + b"\n"

@@ -1,0 +1,134 @@
+"""What an exchange asks of its two sides, and what all exchanges of a worker share."""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Protocol
+
+from turnout.proxy.cluster.cluster import Cluster
+from turnout.proxy.cluster.endpoint import Endpoint
+from turnout.proxy.cluster.lease import Lease
+from turnout.proxy.filters.peer import Peer
+from turnout.proxy.http.head import Data, RequestHead, ResponseHead
+from turnout.proxy.route.table import Table
+from turnout.proxy.telemetry.counters import Counters
+
+if TYPE_CHECKING:
+    from turnout.proxy.exchange import Exchange
+
+
+class Downstream(Protocol):
+    """The client's side of an exchange."""
+
+    peer: Peer
+    wake: float
+
+    def send_response(self, head: ResponseHead, data: Data, end: bool, close: bool) -> None: ...
+
+    def send_interim(self, head: ResponseHead) -> None: ...
+
+    def send_body(self, data: Data, end: bool) -> None: ...
+
+    def begin_tunnel(self, head: ResponseHead) -> None: ...
+
+    def send_tunnel_data(self, data: bytes) -> None: ...
+
+    def abort(self) -> None:
+        """End the connection so that the answer can't be taken for complete."""
+
+    def on_exchange_done(self, request_ended: bool, now: float) -> None: ...
+
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
+
+    def wake_at(self, deadline: float) -> None: ...
+
+
+class Upstream(Protocol):
+    """The endpoint's side: one connection, lent to one exchange."""
+
+    def send_request(self, exchange: "Exchange", head: RequestHead, data: Data, end: bool) -> None: ...
+
+    def send_body(self, data: Data, end: bool) -> None: ...
+
+    def send_tunnel_data(self, data: bytes) -> None: ...
+
+    def unsent_bytes(self) -> int: ...
+
+    def give_back(self, now: float) -> None: ...
+
+    def abort(self) -> None: ...
+
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
+
+
+class Connecting(Protocol):
+    """A connection that is being made for an exchange."""
+
+    def cancel(self) -> object: ...
+
+
+class Upstreams(Protocol):
+    """Where connections come from."""
+
+    def borrow(self, lease: Lease, now: float) -> Upstream | None: ...
+
+    def connect(self, exchange: "Exchange", cluster: Cluster, lease: Lease) -> Connecting: ...
+
+    def find_idle(self, cluster: Cluster) -> Endpoint | None:
+        """An endpoint of the cluster that may be used and has an idle connection."""
+
+
+class Replays:
+    """The memory of a worker for request bodies that may have to be sent again, in bytes."""
+
+    __slots__ = ("left",)
+
+    def __init__(self, limit: int) -> None:
+        self.left = limit
+
+
+class Services:
+    """What all exchanges of a worker share. `overloaded`: new requests are refused, for want of memory.
+
+    `wall` is the clock of the wall, for dates in fields.
+    """
+
+    __slots__ = (
+        "clock", "counters", "idle_timeout_s", "log", "overloaded", "replays", "upstreams", "wall",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        upstreams: Upstreams,
+        counters: Counters,
+        clock: Callable[[], float],
+        wall: Callable[[], float],
+        log: "Callable[[Exchange, Peer, float], None]",
+        replays: Replays,
+        idle_timeout_s: float,
+    ) -> None:
+        self.upstreams = upstreams
+        self.counters = counters
+        self.clock = clock
+        self.wall = wall
+        self.log = log
+        self.replays = replays
+        self.idle_timeout_s = idle_timeout_s
+        self.overloaded = False
+
+
+class Scope:
+    """What a listener's requests are judged by: the compiled parts of one Snapshot."""
+
+    __slots__ = ("clusters", "no_route_record", "port", "table", "version")
+
+    def __init__(
+        self, table: Table, clusters: Mapping[str, Cluster], port: int, no_route_record: int, version: str
+    ) -> None:
+        self.table = table
+        self.clusters = clusters
+        self.port = port
+        self.no_route_record = no_route_record
+        self.version = version
