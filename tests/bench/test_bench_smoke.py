@@ -18,7 +18,7 @@ from sidebyside.load import Load, LoadFailed, Target, parse_h2load_log, parse_wr
 from sidebyside.processes import Child, Cores, ProcessDied, wait_until
 from sidebyside.report import markdown
 from sidebyside.setup import LOG_FIELDS, Setup
-from sidebyside.stage import PROXIES, Lane, Stage, answers
+from sidebyside.stage import PROXIES, VARIANTS, Lane, Stage, answers
 from sidebyside.turnout import rule_file
 from sidebyside.turns import FIXED, SATURATION, Plan, Turn, measure, medians
 from sidebyside.upstream import upstream_argv
@@ -147,10 +147,10 @@ def test_access_logs_have_the_same_fields(log: dict[str, str]) -> None:
     assert tuple(log) == LOG_FIELDS
 
 
-@pytest.mark.parametrize("proxy", PROXIES)
+@pytest.mark.parametrize("proxy", [*PROXIES, *VARIANTS])
 def test_the_proxy_accepts_the_configuration(proxy: str, tmp_path: Path) -> None:
-    need(proxy)
-    launch = PROXIES[proxy](Setup(tmp_path, small_table(), 10_001, 10_002, 10_003, 10_004))
+    need(proxy.split()[0])
+    launch = {**PROXIES, **VARIANTS}[proxy](Setup(tmp_path, small_table(), 10_001, 10_002, 10_003, 10_004))
     done = subprocess.run(launch.check_argv, capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -40,10 +40,55 @@ LOG = {
 """Field of an access log line → what gives it."""
 
 
+_ARMED_ROUTE = {
+    "retry_policy": {
+        "retry_on": "connect-failure,refused-stream,reset,retriable-status-codes",
+        "retriable_status_codes": [502, 503],
+        "num_retries": 2,
+        "per_try_timeout": "9s",
+        "retry_host_predicate": [
+            {
+                "name": "envoy.retry_host_predicates.previous_hosts",
+                "typed_config": {"@type": f"{_TYPE}retry.host.previous_hosts.v3.PreviousHostsPredicate"},
+            }
+        ],
+    }
+}
+_ARMED_CLUSTER = {
+    "lb_policy": "LEAST_REQUEST",
+    "circuit_breakers": {"thresholds": [{"max_requests": 1000, "max_connections": 1000, "retry_budget": {}}]},
+    "outlier_detection": {},
+    "health_checks": [
+        {
+            "timeout": "2s",
+            "interval": "5s",
+            "unhealthy_threshold": 3,
+            "healthy_threshold": 2,
+            "http_health_check": {"path": "/v2/health/ready"},
+        }
+    ],
+}
+"""What stands in Envoy for what `turnout.prepare_armed` arms."""
+
+
 def prepare(setup: Setup) -> Launch:
     """Write the configuration; how to run it."""
+    return _prepare(setup, ("127.0.0.1",))
+
+
+def prepare_pair(setup: Setup) -> Launch:
+    """The same with two endpoints each: the same server by two addresses."""
+    return _prepare(setup, ("127.0.0.1", "127.0.0.2"))
+
+
+def prepare_armed(setup: Setup) -> Launch:
+    """As a pair, with retries, breakers, outlier detection and health checks."""
+    return _prepare(setup, ("127.0.0.1", "127.0.0.2"), armed=True)
+
+
+def _prepare(setup: Setup, addresses: tuple[str, ...], *, armed: bool = False) -> Launch:
     config = setup.folder / "envoy.json"
-    config.write_text(json.dumps(_config(setup)))
+    config.write_text(json.dumps(_config(setup, addresses, armed=armed)))
     argv = [find_envoy(), "-c", str(config), "--concurrency", "1", "--disable-hot-restart", "-l", "error"]
     argv += ["--file-flush-interval-msec", "1000"]  # as the others; the default is 10 s
     return Launch(
@@ -55,20 +100,24 @@ def prepare(setup: Setup) -> Launch:
     )
 
 
-def _config(setup: Setup) -> dict[str, Any]:
+def _config(setup: Setup, addresses: tuple[str, ...], *, armed: bool) -> dict[str, Any]:
     listener = {
         "name": "main",
         "address": _address(setup.listen),
-        "filter_chains": [{"filters": [_typed("filters.network.http_connection_manager", _manager(setup))]}],
+        "filter_chains": [
+            {"filters": [_typed("filters.network.http_connection_manager", _manager(setup, armed=armed))]}
+        ],
     }
-    clusters = [_cluster("stable", setup.stable), _cluster("canary", setup.canary)]
+    more = _ARMED_CLUSTER if armed else {}
+    ports = {"stable": setup.stable, "canary": setup.canary}
+    clusters = [_cluster(name, port, addresses) | more for name, port in ports.items()]
     return {
         "admin": {"address": _address(setup.admin)},
         "static_resources": {"listeners": [listener], "clusters": clusters},
     }
 
 
-def _manager(setup: Setup) -> dict[str, Any]:
+def _manager(setup: Setup, *, armed: bool) -> dict[str, Any]:
     log = {"path": str(setup.folder / "access.log"), "log_format": {"json_format": LOG}}
     return {
         "@type": f"{_TYPE}filters.network.http_connection_manager.v3.HttpConnectionManager",
@@ -78,25 +127,25 @@ def _manager(setup: Setup) -> dict[str, Any]:
         "request_headers_timeout": f"{HEAD_TIMEOUT_S}s",
         "common_http_protocol_options": {"idle_timeout": f"{KEEP_ALIVE_S}s"},
         "access_log": [_typed("access_loggers.file", {"@type": f"{_TYPE}access_loggers.file.v3.FileAccessLog", **log})],
-        "route_config": {"name": "table", "virtual_hosts": _virtual_hosts(setup)},
+        "route_config": {"name": "table", "virtual_hosts": _virtual_hosts(setup, armed=armed)},
         "http_filters": [
             _typed("filters.http.router", {"@type": f"{_TYPE}filters.http.router.v3.Router"}),
         ],
     }
 
 
-def _virtual_hosts(setup: Setup) -> list[dict[str, Any]]:
+def _virtual_hosts(setup: Setup, *, armed: bool) -> list[dict[str, Any]]:
     return [
         {
             "name": host or "any",
             "domains": [host or "*"],
-            "routes": [_route(rule, f"{host}/{i}") for i, rule in enumerate(rules)],
+            "routes": [_route(rule, f"{host}/{i}", _ARMED_ROUTE if armed else {}) for i, rule in enumerate(rules)],
         }
         for host, rules in setup.table.by_host().items()
     ]
 
 
-def _route(rule: Rule, name: str) -> dict[str, Any]:
+def _route(rule: Rule, name: str, more: dict[str, Any]) -> dict[str, Any]:
     match: dict[str, Any] = {"path_separated_prefix": rule.prefix}
     action: dict[str, Any] = {"timeout": f"{REQUEST_TIMEOUT_S}s"}
     if rule.canary_only:
@@ -105,16 +154,16 @@ def _route(rule: Rule, name: str) -> dict[str, Any]:
     else:
         weights = {"stable": 100 - CANARY_PERCENT, "canary": CANARY_PERCENT}
         action["weighted_clusters"] = {"clusters": [{"name": n, "weight": w} for n, w in weights.items()]}
-    return {"name": name, "match": match, "route": action}
+    return {"name": name, "match": match, "route": action | more}
 
 
-def _cluster(name: str, port: int) -> dict[str, Any]:
-    endpoint = {"endpoint": {"address": _address(port)}}
+def _cluster(name: str, port: int, addresses: tuple[str, ...]) -> dict[str, Any]:
+    endpoints = [{"endpoint": {"address": _address(port, host)}} for host in addresses]
     return {
         "name": name,
         "type": "STATIC",
         "connect_timeout": f"{CONNECT_TIMEOUT_S}s",
-        "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [endpoint]}]},
+        "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": endpoints}]},
     }
 
 
@@ -122,5 +171,5 @@ def _typed(name: str, config: dict[str, Any]) -> dict[str, Any]:
     return {"name": f"envoy.{name}", "typed_config": config}
 
 
-def _address(port: int) -> dict[str, Any]:
-    return {"socket_address": {"address": "127.0.0.1", "port_value": port}}
+def _address(port: int, host: str = "127.0.0.1") -> dict[str, Any]:
+    return {"socket_address": {"address": host, "port_value": port}}

@@ -20,8 +20,9 @@ _MB = 1e6
 def markdown(rows: dict[str, Any]) -> str:
     """All measured rows as Markdown."""
     parts = [_shape(name, rows[name]) for name in SHAPES if name in rows]
-    if "rules" in rows:
-        parts.append(_rules(rows["rules"]["medians"]))
+    for name, title in (("rules", "Number of rules"), ("armed", "Armed against models that fail")):
+        if name in rows:
+            parts.append(_lanes(title, rows[name]["medians"]))
     if "idle" in rows or "start" in rows:
         parts.append(_single(rows.get("idle", {}), rows.get("start", {})))
     parts += [_targets(rows), _others(rows)]
@@ -63,14 +64,14 @@ def _fixed(figures: dict[str, float], envoy: dict[str, float] | None) -> list[st
     ]
 
 
-def _rules(medians: dict[str, Any]) -> str:
+def _lanes(title: str, medians: dict[str, Any]) -> str:
     lines = [
         [lane, f"{m['cpu_us']:.1f} µs", f"{m['per_second']:,.0f}", f"{m['pss_bytes'] / _MB:.1f}"]
         for lane, loads in medians.items()
         for m in [loads[SATURATION]]
     ]
     header = ["", "CPU/request", "requests/s", "PSS MB"]
-    return f"**Number of rules** (small requests, at saturation)\n\n{_table(header, lines)}" if lines else ""
+    return f"**{title}** (small requests, at saturation)\n\n{_table(header, lines)}" if lines else ""
 
 
 def _single(idle: dict[str, Any], start: dict[str, Any]) -> str:

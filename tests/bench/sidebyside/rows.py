@@ -2,7 +2,8 @@
 
 `small`, `large-request` and `large-answer`: all proxies, at saturation and at the fixed rate. `small-traced`: small
 requests of which no two have the same head. `rules`: 20 rules
-against 10,000, for Turnout and, to compare, Envoy. `idle`: connections that do nothing. `start`: until ready.
+against 10,000, for Turnout and, to compare, Envoy. `armed`: two endpoints with retries, breakers, outlier detection and
+health checks against without, for the same two. `idle`: connections that do nothing. `start`: until ready.
 """
 
 import os
@@ -19,7 +20,7 @@ from sidebyside.turns import FIXED, SATURATION, Plan, measure, medians
 from sidebyside.work import SHAPES, big_table, small_table
 
 RULES_PROXIES = ("turnout", "envoy")
-"""Whose cost by the number of rules is measured."""
+"""Whose cost by the number of rules, and of what is armed, is measured."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,14 @@ def measure_rules(ask: Ask) -> dict[str, Any]:
     proxies = [proxy for proxy in ask.proxies if proxy in RULES_PROXIES]
     lanes = [Lane(f"{proxy} {len(table.rules)} rules", proxy, table) for proxy in proxies for table in tables]
     return _turns("rules", ask, lanes, "small", (SATURATION,))
+
+
+def measure_armed(ask: Ask) -> dict[str, Any]:
+    """Small requests without and with all that there is for models that fail."""
+    table = small_table()
+    proxies = [proxy for proxy in ask.proxies if proxy in RULES_PROXIES]
+    lanes = [Lane(name, name, table) for proxy in proxies for name in (f"{proxy} pair", f"{proxy} armed")]
+    return _turns("armed", ask, lanes, "small", (SATURATION,))
 
 
 def measure_idle_row(ask: Ask) -> dict[str, Any]:
@@ -82,6 +91,7 @@ ROWS: dict[str, Callable[[Ask], dict[str, Any]]] = {
     "large-request": lambda ask: measure_shape("large-request", ask),
     "large-answer": lambda ask: measure_shape("large-answer", ask),
     "rules": measure_rules,
+    "armed": measure_armed,
     "idle": measure_idle_row,
     "start": measure_start_row,
 }

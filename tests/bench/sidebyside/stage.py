@@ -20,6 +20,14 @@ PROXIES: dict[str, Callable[[Setup], Launch]] = {
 }
 """Name → what writes its configuration and says how to run it."""
 
+VARIANTS: dict[str, Callable[[Setup], Launch]] = {
+    "turnout pair": turnout.prepare_pair,
+    "turnout armed": turnout.prepare_armed,
+    "envoy pair": envoy.prepare_pair,
+    "envoy armed": envoy.prepare_armed,
+}
+"""Of some of them, the same with two endpoints, and that with all that there is for models that fail."""
+
 _START_S = 60.0
 """A table of 10,000 rules is read in this time by all of them."""
 
@@ -81,7 +89,7 @@ class Stage:
         folder = self._folder / f"{lane.label.replace(' ', '-')}-{listen}"
         folder.mkdir()
         setup = Setup(folder, lane.table, listen, free_port(), *self.ports)
-        launch = PROXIES[lane.proxy](setup)
+        launch = {**PROXIES, **VARIANTS}[lane.proxy](setup)
         child = self._stack.enter_context(Child(launch.argv, launch.output, cores or self._cores.proxy))
         return Runner(lane, setup, launch, child)
 

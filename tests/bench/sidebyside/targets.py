@@ -35,7 +35,7 @@ _RATIOS = (
 
 def judge(rows: dict[str, Any]) -> list[Target]:
     """The aims for which `rows` has figures."""
-    return [*_ratios(rows), *_rules(rows), *_single(rows)]
+    return [*_ratios(rows), *_rules(rows), *_armed(rows), *_single(rows)]
 
 
 def _ratios(rows: dict[str, Any]) -> Iterator[Target]:
@@ -51,6 +51,13 @@ def _rules(rows: dict[str, Any]) -> Iterator[Target]:
     if len(lanes) == 2:
         few, many = (medians[lane][SATURATION]["cpu_us"] for lane in lanes)
         yield Target("CPU with 10,000 rules, × with 20", 1.2, many / few)
+
+
+def _armed(rows: dict[str, Any]) -> Iterator[Target]:
+    medians = rows.get("armed", {}).get("medians", {})
+    if {"turnout pair", "turnout armed"} <= medians.keys():
+        bare, armed = (medians[lane][SATURATION]["cpu_us"] for lane in ("turnout pair", "turnout armed"))
+        yield Target("CPU with retries, breakers, outlier detection and health checks, × without", 1.1, armed / bare)
 
 
 def _single(rows: dict[str, Any]) -> Iterator[Target]:

@@ -11,10 +11,41 @@ _RULES_A_DOCUMENT = 16
 _SPLIT = f"[{{name: stable, weight: {100 - CANARY_PERCENT}}}, {{name: canary, weight: {CANARY_PERCENT}}}]"
 
 
+_ARMED_PREDICTOR = """  circuitBreaker: {maxRequests: 1000, maxConnections: 1000, consecutiveFailures: {maxFailures: 7}}
+  outlierDetection: {}
+  healthCheck: {http: {path: /v2/health/ready}, interval: 5s}
+  slowStart: {window: 30s}
+"""
+_ARMED_POLICY = """---
+apiVersion: turnout.dev/v1alpha1
+kind: RoutePolicy
+metadata: {name: careful}
+spec: {idempotent: true, timeouts: {firstByte: 9s, idle: 60s}}
+"""
+_ARMED_RULE = """    retry: {attempts: 2, codes: [502, 503], backoff: 25ms}
+    filters: [{type: ExtensionRef, extensionRef: {group: turnout.dev, kind: RoutePolicy, name: careful}}]
+"""
+
+
 def prepare(setup: Setup) -> Launch:
     """Write the rule file; how to run it."""
+    return _prepare(setup, rule_file(setup.table, setup.stable, setup.canary))
+
+
+def prepare_pair(setup: Setup) -> Launch:
+    """The same with two endpoints each: the same server by two addresses."""
+    return _prepare(setup, rule_file(setup.table, setup.stable, setup.canary, pair=True))
+
+
+def prepare_armed(setup: Setup) -> Launch:
+    """As a pair, with all that there is for models that fail: retries, limits of time, breakers, outlier detection,
+    health checks, slow start."""
+    return _prepare(setup, rule_file(setup.table, setup.stable, setup.canary, pair=True, armed=True))
+
+
+def _prepare(setup: Setup, text: str) -> Launch:
     rules = setup.folder / "rules.yaml"
-    rules.write_text(rule_file(setup.table, setup.stable, setup.canary))
+    rules.write_text(text)
     log = setup.folder / "access.log"
     turnout = find_tool("turnout")
     argv = [turnout, "proxy", "--rules", str(rules), "--workers", "1", "--access-log", str(log)]
@@ -28,28 +59,31 @@ def prepare(setup: Setup) -> Launch:
     )
 
 
-def rule_file(table: Table, stable: int, canary: int) -> str:
+def rule_file(table: Table, stable: int, canary: int, *, pair: bool = False, armed: bool = False) -> str:
     """The table as Gateway API documents and two Predictors."""
-    documents = [_predictor("stable", stable), _predictor("canary", canary)]
+    addresses = ("127.0.0.1", "127.0.0.2") if pair else ("127.0.0.1",)
+    more = _ARMED_PREDICTOR if armed else ""
+    documents = [_predictor(name, port, addresses, more) for name, port in (("stable", stable), ("canary", canary))]
     for host, rules in table.by_host().items():
         for start in range(0, len(rules), _RULES_A_DOCUMENT):
             name = f"{host or 'any'}-{start // _RULES_A_DOCUMENT:04d}"
-            documents.append(_route(name, host, rules[start : start + _RULES_A_DOCUMENT]))
-    return "---\n".join(documents)
+            documents.append(_route(name, host, rules[start : start + _RULES_A_DOCUMENT], _ARMED_RULE if armed else ""))
+    return "---\n".join(documents) + (_ARMED_POLICY if armed else "")
 
 
-def _predictor(name: str, port: int) -> str:
+def _predictor(name: str, port: int, addresses: tuple[str, ...], more: str) -> str:
+    endpoints = ", ".join(f"{{address: {address}, port: {port}}}" for address in addresses)
     return f"""apiVersion: turnout.dev/v1alpha1
 kind: Predictor
 metadata: {{name: {name}}}
 spec:
-  endpoints: [{{address: 127.0.0.1, port: {port}}}]
-"""
+  endpoints: [{endpoints}]
+{more}"""
 
 
-def _route(name: str, host: str | None, rules: list[Rule]) -> str:
+def _route(name: str, host: str | None, rules: list[Rule], more: str) -> str:
     hostnames = f"  hostnames: [{host}]\n" if host else ""
-    lines = "".join(line for rule in rules for line in _lines(rule))
+    lines = "".join(line for rule in rules for line in (*_lines(rule), more))
     return f"""apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
 metadata: {{name: {name}}}

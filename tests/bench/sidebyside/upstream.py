@@ -40,6 +40,8 @@ http {{
     server {{
         listen 127.0.0.1:{stable} backlog=4096;
         listen 127.0.0.1:{canary} backlog=4096;
+        listen 127.0.0.2:{stable} backlog=4096;
+        listen 127.0.0.2:{canary} backlog=4096;
         add_header X-Upstream $server_port;
         location /v2/ {{
             mirror /read-body;
