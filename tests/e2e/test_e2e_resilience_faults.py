@@ -184,7 +184,7 @@ SILENCE = dict.fromkeys(NOISE, 0.0)
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("rounds", [1, pytest.param(25, marks=pytest.mark.soak)], ids="{} rounds".format)
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.soak), 2])
 async def test_whatever_servers_and_workers_do_each_request_ends_in_time_and_nothing_is_left_over(
     start_proxy: StartProxy, models: list[ModelProcess], workers: int, rounds: int
 ) -> None:

@@ -83,6 +83,7 @@ def test_nobody_notices_that_a_replica_dies_and_it_comes_back() -> None:
     assert back < BACK + 65
 
 
+@pytest.mark.soak
 def test_slow_start_gives_it_its_share_bit_by_bit() -> None:
     """Least request is above the others: by Envoy's formula one with nothing in flight weighs more."""
     rows, shares = [], {}
@@ -128,7 +129,7 @@ def kill_at_work(
     return proxy, active
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.soak)])
 def test_when_a_replica_dies_all_it_worked_on_wants_another_one_at_once(workers: int) -> None:
     """Of n replicas one has 1 / n of what is active. What the budget has no room for fails, and nothing after that."""
     rows = []
@@ -160,7 +161,7 @@ def test_balancing_alone_leaves_one_that_refuses_when_the_other_has_much_to_do()
     assert all(share < 0.05 for *_, share in rows)
 
 
-@pytest.mark.parametrize("down", ["stopped", "silent"])
+@pytest.mark.parametrize("down", ["stopped", pytest.param("silent", marks=pytest.mark.soak)])
 def test_one_that_hangs_delays_few_requests(down: str) -> None:
     """It is there, and says nothing: the time to the first byte (or to connect) runs out, and another one is asked."""
     outliers = OutlierDetection()

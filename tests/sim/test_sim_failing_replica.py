@@ -92,6 +92,7 @@ def test_one_of_two_that_fails_half_is_hidden_from_clients_and_the_last_one_stay
         assert case.proxy.share(0, LAST - 30, LAST) > 0.3, name
 
 
+@pytest.mark.soak
 def test_without_retries_balancing_or_ejection_leaves_some_errors() -> None:
     """What each of them does. Peak EWMA asks the bad one so seldom that nothing is left to be ejected for."""
     cases = {

@@ -72,6 +72,7 @@ def test_when_all_endpoints_fail_retries_add_no_more_than_the_budget(fail_s: flo
         assert storm.amplification <= (1 + share if budget.interval_s else 1 / (1 - share)), name
 
 
+@pytest.mark.soak
 def test_a_storm_of_broken_connections_is_bounded_too() -> None:
     storms = {name: Storm(BUDGETS[name], 0.001, status=0) for name in ("none", "20 %, as by default", "5 %")}
     print_table(
@@ -106,6 +107,7 @@ def recovery(budget: RetryBudget | None) -> SimProxy:
     return proxy
 
 
+@pytest.mark.soak
 def test_with_a_budget_an_overload_ends_soon_after_its_cause_and_without_one_it_feeds_itself() -> None:
     """Clients that give up and ask again keep a queue full of work that nobody waits for (a metastable failure)."""
     seconds = (5, 12, 17, 25, 35, 45, 55)

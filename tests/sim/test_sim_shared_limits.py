@@ -69,6 +69,7 @@ def test_workers_that_race_exceed_a_shared_limit_by_less_than_their_number() -> 
     assert cases[4].peak > LIMIT, "the race was one"
 
 
+@pytest.mark.soak
 def test_the_limit_of_each_endpoint_is_shared_too() -> None:
     breaker = CircuitBreaker(endpoint=Limits(max_requests=LIMIT // 3))
     cases = {workers: Case(workers, breaker) for workers in (1, 2)}
@@ -81,7 +82,7 @@ def test_the_limit_of_each_endpoint_is_shared_too() -> None:
         assert case.peak <= 3 * (LIMIT // 3 + workers - 1)
 
 
-@pytest.mark.parametrize("timeout_s", [0.5, 2.0])
+@pytest.mark.parametrize("timeout_s", [0.5, pytest.param(2.0, marks=pytest.mark.soak)])
 def test_a_shared_queue_serves_as_much_and_nobody_waits_beyond_the_deadline(timeout_s: float) -> None:
     """With one worker it is first come first served. With more each has its own line, and waits differ more."""
     breaker = CircuitBreaker(limits=Limits(max_requests=LIMIT, max_pending_requests=100), queue=True)

@@ -37,7 +37,7 @@ def run_with_a_slow_one(proxy: SimProxy, per_second: float, slowness: float = 5.
 COLUMNS = ("share before", "in 3 s", "after 3 s", "well again", "others' p99 s before", "after")
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.soak)])
 @pytest.mark.parametrize(
     ("first_byte_s", "per_second"), [(0.02, 20.0), (0.02, 500.0), (0.2, 5.0), (0.2, 100.0)], ids="{}".format
 )
@@ -63,6 +63,7 @@ def test_outlier_detection_takes_the_slow_one_out_as_well() -> None:
     assert proxy.share(0, END - 30, END) > 0.15
 
 
+@pytest.mark.soak
 def test_one_of_three_becomes_slower_with_prompts_of_all_lengths() -> None:
     """The first byte of a prompt of 400 kB takes twenty times as long as that of a short one: what an answer took says
     little of the replica."""
