@@ -182,7 +182,12 @@ async def test_clients_that_never_read_or_never_speak(target: Target) -> None:
                 await call.write(DeltaDiscoveryRequest(type_url=type_url, resource_names_subscribe=["*"]))
         for _ in range(5):
             await target.serves(stub)
-        assert len((await target.control.status())["proxies"]) == 100
+
+        async def are_those_who_spoke() -> bool:
+            # Who has just left is there until its end has been noticed.
+            return len((await target.control.status())["proxies"]) == 100
+
+        await until(are_those_who_spoke)
 
 
 async def test_what_is_no_request(target: Target) -> None:
