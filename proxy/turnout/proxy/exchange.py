@@ -121,11 +121,10 @@ class Exchange:
         if entry.split is None:
             self._answer_route(entry)
             return
-        if entry.guard is not None:
-            if entry.is_timed or head.marks & _STEERING:
-                self._set_limits(entry, head)
-            if not self._pass(entry.guard, data):
-                return
+        if entry.is_timed or head.marks & _STEERING:
+            self._set_limits(entry, head)
+        if entry.guard is not None and not self._pass(entry.guard, data):
+            return
         self._forward(entry, data)
 
     def on_request_body(self, data: Data, end: bool) -> None:
@@ -415,14 +414,11 @@ class Exchange:
     def _prepare(self, entry: Entry, cluster: Cluster, now: float) -> None:
         """What a route with limits or retries asks for, or a client that has a deadline of its own."""
         head = self.head
-        steered = head.marks & _STEERING
-        if entry.is_timed or steered:
-            self._set_limits(entry, head)
         if entry.retry is not None:
             self._budgets = budgets = entry.budgets if cluster.budget is None else (*entry.budgets, cluster.budget)
             for budget in budgets:
                 budget.on_request(now)
-        if steered or now != self.started_at:
+        if head.marks & _STEERING or now != self.started_at:
             self._tell_upstream(entry, 1, now)
         elif entry.first_attempt:
             head.add_block(entry.first_attempt)

@@ -62,15 +62,12 @@ class Retrying:
 
     def replace(self, body: Data) -> None:
         """This is all of the body so far, of which nothing was sent yet, or all is sent again."""
-        if self._reserved:
-            self._replays.left += self._reserved
-            self._reserved = 0
-        self.size = len(body)
-        fits = self.size <= self._policy.replay_bytes and self.size <= self._replays.left
-        self._pieces = [body] if fits else None
-        if fits:
-            self._reserved = self.size
-            self._replays.left -= self.size
+        self.drop()
+        size = len(body)
+        if size <= self._policy.replay_bytes and size <= self._replays.left:
+            self._pieces = [body]
+            self.size = self._reserved = size
+            self._replays.left -= size
 
     def drop(self) -> None:
         """The body will not be sent again: it is too large, or an answer has begun."""
@@ -97,7 +94,7 @@ class Retrying:
     def is_unwanted(self, answer: ResponseHead, head: RequestHead) -> bool:
         """Whether this answer is to be thrown away, if there can be another attempt."""
         policy = self._policy
-        return answer.status in policy.statuses and policy.on_answer(answer) and policy.may_repeat(head)
+        return policy.on_answer(answer) and policy.may_repeat(head)
 
     def after_answer(self, answer: ResponseHead, wall: float, now: float, deadline: float) -> float | None:
         """How long to wait for another attempt after an unwanted answer; None if there is none."""

@@ -65,7 +65,7 @@ class Limiter:
     def may_begin(self, *, in_turn: bool) -> bool:
         """Whether one more request may be in flight by the limits of the cluster, and need not line up, or has.
 
-        It is `may_start` and `may_hold_connection` in one, and that nobody waits, here or at another worker.
+        Each holds a connection (HTTP/1.1), so `most` bounds both; and nobody waits, here or at another worker.
         """
         words = self._words
         active: int = words[self._active]
@@ -99,14 +99,9 @@ class Limiter:
         limit = self._max_connections_at
         return limit is None or self._total(endpoint_record + _ENDPOINT_CONNECTIONS) < limit
 
-    def may_hold_connection(self) -> bool:
-        """Whether one more request may be in flight as far as connections go: each holds one (HTTP/1.1)."""
-        limit = self._max_connections
-        return limit is None or self._total(self._active) < limit
-
     def has_room(self, endpoint_records: Iterable[int]) -> bool:
         """Whether one of those who wait may go, at one of these endpoints."""
-        if not (self.may_start() and self.may_hold_connection()):
+        if self._total(self._active) >= self.most:
             return False
         return self._max_requests_at is None or any(map(self.may_start_at, endpoint_records))
 

@@ -5,7 +5,7 @@ What lowering looks at is compared there; the rest is checked here, since it com
 """
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -20,20 +20,17 @@ from turnout.xds.translate.read.health import check_probe
 from turnout.xds.translate.read.numbers import check_numbers
 from turnout.xds.translate.read.values import MAX_SECONDS, read_own
 
+T = TypeVar("T")
+
 _decoder = msgspec.json.Decoder(Route)
 _cluster_decoder = msgspec.json.Decoder(Cluster)
 
 
 def read_hint(message: Any, place: Place) -> Route | None:
     """The hint of a Route message; None if it has none, or (said) none that can be used."""
-    value = read_own(message, HINT)
-    if value is None:
-        return None
     place = place.at("metadata")
-    try:
-        route = _decoder.decode(value.string_value)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        place.say(f"is no route: {error}")
+    route = _decode(message, HINT, _decoder, "route", place)
+    if route is None:
         return None
     for edits in _all_edits(route):
         check_edits(edits, place)
@@ -44,14 +41,9 @@ def read_hint(message: Any, place: Place) -> Route | None:
 
 def read_cluster_hint(message: Any, place: Place) -> Cluster | None:
     """The hint of a Cluster message; None if it has none, or (said) none that can be used."""
-    value = read_own(message, CLUSTER_HINT)
-    if value is None:
-        return None
     place = place.at("metadata")
-    try:
-        cluster = _cluster_decoder.decode(value.string_value)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        place.say(f"is no cluster: {error}")
+    cluster = _decode(message, CLUSTER_HINT, _cluster_decoder, "cluster", place)
+    if cluster is None:
         return None
     check_numbers(cluster, place)
     if cluster.load_balancing.hash_on is not None:
@@ -64,6 +56,17 @@ def read_cluster_hint(message: Any, place: Place) -> Cluster | None:
     for probe in () if health is None else (*health.http, *([health.warm] if health.warm else ())):
         check_probe(probe, place)
     return cluster
+
+
+def _decode(message: Any, key: str, decoder: msgspec.json.Decoder[T], what: str, place: Place) -> T | None:
+    value = read_own(message, key)
+    if value is None:
+        return None
+    try:
+        return decoder.decode(value.string_value)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        place.say(f"is no {what}: {error}")
+        return None
 
 
 def _all_edits(route: Route) -> Iterator[HeaderEdits]:
