@@ -82,9 +82,13 @@ def test_a_refused_connection_is_tried_at_another_endpoint_if_the_rule_says_so(
         (alive,) = upstreams.place(s.Cluster("a", (gone,))).endpoints
         half = (s.Cluster("a", (gone, alive), load_balancing=r.LoadBalancing("random")),)
         retried = replace(TO_A, retry=r.Retry())
-        answers = ask_all(envoy, retried, half, [{}] * 20)
-        assert {answer.status for answer in answers} == {200}
-        assert {attempts_of(answer) for answer in answers} == {"1", "2"}
+        answers = ask_all(envoy, retried, half, [{}] * 200)
+        statuses = Counter(answer.status for answer in answers)
+        assert {attempts_of(answer) for answer in answers if answer.status == 200} == {"1", "2"}
+        # Envoy draws at most six times for an endpoint that was not tried: one request in 128 finds none, where one in
+        # four would if it drew once. Of 200 that is 1.6 or 50; more than 12 of the first come once in a hundred million.
+        assert set(statuses) <= {200, 503}
+        assert statuses[503] <= 12, statuses
         assert {answer.status for answer in ask_all(envoy, TO_A, half, [{}] * 20)} == {200, 503}
 
 
