@@ -86,7 +86,8 @@ def test_a_refused_connection_is_tried_at_another_endpoint_if_the_rule_says_so(
         statuses = Counter(answer.status for answer in answers)
         assert {attempts_of(answer) for answer in answers if answer.status == 200} == {"1", "2"}
         # Envoy draws at most six times for an endpoint that was not tried: one request in 128 finds none, where one in
-        # four would if it drew once. Of 200 that is 1.6 or 50; more than 12 of the first come once in a hundred million.
+        # four would if it drew once. Of 200 that is 1.6 or 50; more than 12 of the first come once in a hundred
+        # million.
         assert set(statuses) <= {200, 503}
         assert statuses[503] <= 12, statuses
         assert {answer.status for answer in ask_all(envoy, TO_A, half, [{}] * 20)} == {200, 503}
