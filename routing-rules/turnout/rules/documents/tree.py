@@ -28,6 +28,9 @@ MAX_DEPTH = 64
 MAX_ALIASED_NODES = 1_000_000
 """Nodes that aliases may stand for in one file, written out; as many as 30,000 rules have."""
 
+_TOO_DEEP = "exceeded maximum nesting depth"
+"""What libyaml says by itself from 0.2.6 on, beyond a bound of its own."""
+
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _RESERVED: dict[str, Value] = {
     "": None, "~": None, "null": None, "Null": None, "NULL": None,
@@ -120,7 +123,8 @@ def _fault_of(exc: yaml.YAMLError) -> Fault:
     problem = getattr(exc, "problem", None) or getattr(exc, "reason", None) or str(exc)
     context = getattr(exc, "context", None)
     message = f"{problem} ({context})" if context else str(problem)
-    return Fault(mark.line + 1 if mark else 1, "yaml-syntax", message, fatal=True)
+    code = "yaml-too-much" if problem == _TOO_DEEP else "yaml-syntax"
+    return Fault(mark.line + 1 if mark else 1, code, message, fatal=True)
 
 
 class _TooMuch(Exception):
