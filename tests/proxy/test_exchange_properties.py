@@ -227,6 +227,9 @@ class World:
     def find_idle(self, cluster: Cluster) -> Any:
         return next((c.endpoint for c in self.idle if c.endpoint in cluster.available), None)
 
+    def may_connect(self, cluster: Cluster, lease: Any) -> bool:
+        return cluster.limiter.may_connect(lease.endpoint.record)
+
     def connect(self, exchange: Exchange, cluster: Cluster, lease: Any) -> Connection:
         client: Any = exchange._downstream
         return Connection(self, client, cluster, lease.endpoint)

@@ -159,6 +159,9 @@ class FakeUpstreams:
     def find_idle(self, cluster: Cluster) -> Endpoint | None:
         return next((endpoint for endpoint in cluster.available if self.idle[endpoint]), None)
 
+    def may_connect(self, cluster: Cluster, lease: Lease) -> bool:
+        return cluster.limiter.may_connect(lease.endpoint.record)
+
     def connect(self, exchange: Exchange, cluster: Cluster, lease: Lease) -> "Connect":
         self.on_attempt(lease.endpoint)
         return Connect(self, exchange, cluster, lease.endpoint)

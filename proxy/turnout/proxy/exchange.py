@@ -455,7 +455,7 @@ class Exchange:
             self._on_no_lease(cluster, now)
             return
         upstream = services.upstreams.borrow(lease, now)
-        if upstream is None and lease.counted and not cluster.limiter.may_connect(lease.endpoint.record):
+        if upstream is None and lease.counted and not services.upstreams.may_connect(cluster, lease):
             lease = self.lease = self._spare_connection(cluster, lease, now)
             upstream = services.upstreams.borrow(lease, now)
         self.attempt_at = now

@@ -19,7 +19,10 @@ class Downstream(Protocol):
     """The client's side of an exchange."""
 
     peer: Peer
-    wake: float
+
+    @property
+    def wake(self) -> float:
+        """When the exchange is asked for its deadlines next, at the latest."""
 
     def send_response(self, head: ResponseHead, data: Data, end: bool, close: bool) -> None: ...
 
@@ -75,6 +78,9 @@ class Upstreams(Protocol):
     def borrow(self, lease: Lease, now: float) -> Upstream | None: ...
 
     def connect(self, exchange: "Exchange", cluster: Cluster, lease: Lease) -> Connecting: ...
+
+    def may_connect(self, cluster: Cluster, lease: Lease) -> bool:
+        """Whether the cluster's limits allow a `connect`."""
 
     def find_idle(self, cluster: Cluster) -> Endpoint | None:
         """An endpoint of the cluster that may be used and has an idle connection."""

@@ -33,6 +33,7 @@ from turnout.rules.resilience import (
 )
 
 PathKind = Literal["exact", "path_prefix", "prefix", "regex"]
+Protocol = Literal["http1", "h2c", "h2", "auto"]
 ValueKind = Literal["exact", "regex", "prefix", "suffix", "contains", "present", "range"]
 
 CONNECT_TIMEOUT_S = 5.0
@@ -234,7 +235,11 @@ class Endpoint(Record, frozen=True):
 
 
 class Cluster(Record, frozen=True):
-    """What stands behind one name: a Predictor, or a Kubernetes Service."""
+    """What stands behind one name: a Predictor, or a Kubernetes Service.
+
+    `protocol` is what is spoken there: HTTP/1.1, HTTP/2 in plain text by prior knowledge or over TLS, or what TLS
+    agrees on (ALPN).
+    """
 
     name: str
     endpoints: tuple[Endpoint, ...] = ()
@@ -245,6 +250,7 @@ class Cluster(Record, frozen=True):
     outlier_detection: OutlierDetection | None = None
     health_check: HealthCheck | None = None
     slow_start: SlowStart | None = None
+    protocol: Protocol = "http1"
 
 
 class Snapshot(Record, frozen=True):

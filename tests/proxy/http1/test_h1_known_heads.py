@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from turnout.proxy.http.fields import MalformedError
 from turnout.proxy.http.head import RequestHead, ResponseHead
-from turnout.proxy.http1.heads import MAX_KNOWN, MAX_KNOWN_BYTES, KnownHeads
+from turnout.proxy.http.known import MAX_KNOWN, MAX_KNOWN_BYTES, KnownHeads
 from turnout.proxy.http1.request_head import MAX_MISSES, PAUSE, RequestHeads
 from turnout.proxy.http1.response_head import ResponseHeads
 
@@ -141,7 +141,7 @@ def test_of_clients_that_never_repeat_themselves_nothing_is_learned_for_a_while(
 
 
 def test_what_is_kept_is_bounded_in_number_and_size() -> None:
-    known: KnownHeads[RequestHead] = KnownHeads()
+    known: KnownHeads[bytes, RequestHead] = KnownHeads()
     for number in range(MAX_KNOWN + 1):
         known.keep(b"%d" % number, RequestHead())
     assert list(known.heads) == [b"%d" % MAX_KNOWN]

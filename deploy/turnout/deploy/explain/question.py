@@ -78,5 +78,9 @@ class _Reader:
     def on_request_malformed(self, failure: Failure, reason: str) -> None:
         self.reason = f"{failure.status} {failure.message}" + (f": {reason}" if reason else "")
 
+    def on_preface(self, data: bytes) -> None:
+        """Told of `PRI *`, which no request is."""
+        self.reason = "it is the preface of HTTP/2"
+
     def on_tunnel_data(self, data: bytes) -> None:
         """There is none."""

@@ -68,14 +68,15 @@ class Cluster:
 
     `slot` is this worker's, `random` gives numbers in [0, 1). `refusal` says why the last `choose` gave nothing, and
     `may_wait` whether waiting in `queue` may help; `active` are the leases that count for limits. `decay_s` is above 0
-    if the policy learns from first-byte times, `keeps_latency` says whether outlier detection does.
+    if the policy learns from first-byte times, `keeps_latency` says whether outlier detection does. `multiplexes`: its
+    connections take many requests at a time.
     """
 
     __slots__ = (
         "_at_ease_below", "_available", "_balancing", "_counters", "_endpoints", "_policy", "_probes", "_probing",
         "_random", "_refresh_at", "_slot", "_supervision", "_tables", "_targets", "active", "budget", "config",
-        "decay_s", "hash_of", "is_limited", "keeps_latency", "limiter", "may_wait", "queue", "record", "refusal",
-        "words",
+        "decay_s", "hash_of", "is_limited", "keeps_latency", "limiter", "may_wait", "multiplexes", "queue", "record",
+        "refusal", "words",
     )  # fmt: skip
 
     def __init__(
@@ -116,6 +117,7 @@ class Cluster:
         self.config = config
         balancing, outliers = config.load_balancing, config.outlier_detection
         self.decay_s = balancing.decay_s if balancing.policy == "peak_ewma" else 0.0
+        self.multiplexes = config.protocol != "http1"
         self.keeps_latency = outliers is not None and outliers.latency is not None
         self.hash_of: HashOf | None = compile_hash_key(balancing.hash_on) if balancing.hash_on else None
         if self._balancing != balancing:
@@ -301,7 +303,8 @@ class Cluster:
     # When something changes
 
     def _limit(self) -> None:
-        self.limiter = Limiter(self.config.circuit_breaker, self._counters, self.record)
+        config = self.config
+        self.limiter = Limiter(config.circuit_breaker, self._counters, self.record, multiplexes=self.multiplexes)
         self.is_limited = not self.limiter.is_off
         self.on_waiting()
 

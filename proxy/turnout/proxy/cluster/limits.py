@@ -30,6 +30,7 @@ class Limiter:
 
     `is_off`: nothing is limited, so nobody needs to ask or to count; `queues`: who may not start may wait;
     `limits_endpoints`: `may_start_at` is to be asked, too; `most`: requests in flight by all limits of the cluster.
+    `multiplexes`: a connection takes many requests.
     """
 
     __slots__ = (
@@ -38,7 +39,7 @@ class Limiter:
         "limits_endpoints", "most", "queues",
     )  # fmt: skip
 
-    def __init__(self, config: CircuitBreaker, counters: Counters, record: int) -> None:
+    def __init__(self, config: CircuitBreaker, counters: Counters, record: int, *, multiplexes: bool = False) -> None:
         limits, endpoint = config.limits, config.endpoint
         # Nobody waits where there is nothing to wait for.
         self.is_off = replace(limits, max_pending_requests=None) == _NO_LIMITS == endpoint
@@ -51,12 +52,13 @@ class Limiter:
         self._pending = record + ClusterWord.PENDING
         self._retries = record + ClusterWord.RETRIES_ACTIVE
         self._max_requests = limits.max_requests
-        # A request holds a connection (HTTP/1.1), so one limit is the other, too.
-        bounds = [limit for limit in (endpoint.max_requests, endpoint.max_connections) if limit is not None]
-        self._max_requests_at = min(bounds, default=None)
+        # A request of HTTP/1.1 holds a connection, so one limit is the other, too.
+        bounds = (endpoint.max_requests, None if multiplexes else endpoint.max_connections)
+        self._max_requests_at = min((limit for limit in bounds if limit is not None), default=None)
         self._max_connections = limits.max_connections
         self._max_connections_at = endpoint.max_connections
-        self.most = min(limit for limit in (limits.max_requests, limits.max_connections, inf) if limit is not None)
+        bounds = (limits.max_requests, None if multiplexes else limits.max_connections)
+        self.most = min((limit for limit in bounds if limit is not None), default=inf)
         self._max_retries = limits.max_retries
         self.limits_endpoints = self._max_requests_at is not None
         unsaid = MAX_PENDING if config.queue or limits.max_connections is not None else None
@@ -65,7 +67,7 @@ class Limiter:
     def may_begin(self, *, in_turn: bool) -> bool:
         """Whether one more request may be in flight by the limits of the cluster, and need not line up, or has.
 
-        Each holds a connection (HTTP/1.1), so `most` bounds both; and nobody waits, here or at another worker.
+        Each of HTTP/1.1 holds a connection, so `most` bounds both; and nobody waits, here or at another worker.
         """
         words = self._words
         active: int = words[self._active]

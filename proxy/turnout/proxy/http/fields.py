@@ -2,6 +2,7 @@
 
 import re
 
+from turnout.proxy.errors import Failure
 from turnout.proxy.http.names import FORBIDDEN_IN_TRAILERS, STEERING_PREFIXES
 
 _FIELD_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([\t\x20-\x7e\x80-\xff]*?)[ \t]*\Z")
@@ -9,6 +10,14 @@ _FIELD_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([\t\x20-\x7e\x
 
 class MalformedError(ValueError):
     """A message breaks the grammar or the framing rules; str() says which."""
+
+
+class RefusedError(Exception):
+    """A request that is well-formed and that we do not serve; `failure` is its row in the error table."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
 
 
 def parse_tokens(value: bytes) -> list[bytes]:

@@ -18,12 +18,14 @@ from typing import Protocol
 import httptools
 
 from turnout.proxy.errors import HEAD_TOO_LARGE, MALFORMED, Failure
-from turnout.proxy.http.fields import MalformedError
+from turnout.proxy.http.fields import MalformedError, RefusedError
 from turnout.proxy.http.head import CHUNKED, Data, RequestHead
 from turnout.proxy.http1.chunked import ChunkedDecoder
 from turnout.proxy.http1.heads import COPIED_BYTES
-from turnout.proxy.http1.request_head import RefusedError, RequestHeads
+from turnout.proxy.http1.request_head import RequestHeads
 
+PREFACE_HEAD = b"PRI * HTTP/2.0\r\n\r\n"
+"""What a client of HTTP/2 begins with, as far as it looks like a head (RFC 9113 §3.4)."""
 MAX_EMPTY_LINES = 4
 """Empty lines that are read over before a request line (RFC 9112 §2.2)."""
 
@@ -38,6 +40,9 @@ class RequestHandler(Protocol):
     def on_request_body(self, data: bytes, end: bool) -> None: ...
 
     def on_request_malformed(self, failure: Failure, reason: str) -> None: ...
+
+    def on_preface(self, data: bytes) -> None:
+        """It is not HTTP/1, but HTTP/2: `data` is all that came, and nothing is told any more."""
 
     def on_tunnel_data(self, data: bytes) -> None: ...
 
@@ -60,8 +65,8 @@ class RequestDecoder:
     """Tells `handler` the requests in what `feed` gets, one at a time."""
 
     __slots__ = (
-        "_chunked", "_empty_lines", "_handler", "_heads", "_known", "_left", "_max_head_bytes", "_running", "_scout",
-        "kept", "state",
+        "_chunked", "_empty_lines", "_handler", "_has_begun", "_heads", "_known", "_left", "_max_head_bytes",
+        "_running", "_scout", "kept", "state",
     )  # fmt: skip
 
     def __init__(self, handler: RequestHandler, heads: RequestHeads, max_head_bytes: int) -> None:
@@ -75,7 +80,7 @@ class RequestDecoder:
         self._empty_lines = 0
         self._chunked: ChunkedDecoder | None = None
         self._scout: httptools.HttpRequestParser | None = None
-        self._running = False
+        self._running = self._has_begun = False
         self.state: int = _HEAD
 
     def __repr__(self) -> str:
@@ -113,6 +118,7 @@ class RequestDecoder:
         if self.state == _DONE:
             self.state = _HEAD
             self._empty_lines = 0
+            self._has_begun = True
             if self.kept:
                 self._run_kept()
 
@@ -158,7 +164,15 @@ class RequestDecoder:
         if end > self._max_head_bytes:
             self._fail(HEAD_TOO_LARGE, "the head is too large")
             return b""
-        return self._begin_body(self._heads.read(raw), data, end)
+        try:
+            head = self._heads.read(raw)
+        except (MalformedError, RefusedError):
+            if raw != PREFACE_HEAD or self._has_begun:
+                raise
+            self.stop()
+            self._handler.on_preface(data)
+            return b""
+        return self._begin_body(head, data, end)
 
     def _skip_empty_line(self, data: bytes) -> bytes:
         self._empty_lines += 1

@@ -13,12 +13,13 @@ import re
 
 import httptools
 
-from turnout.proxy.errors import METHOD_UNSUPPORTED, VERSION_UNSUPPORTED, Failure
-from turnout.proxy.http.fields import MalformedError, check_coding, parse_length, parse_tokens
+from turnout.proxy.errors import METHOD_UNSUPPORTED, VERSION_UNSUPPORTED
+from turnout.proxy.http.fields import MalformedError, RefusedError, check_coding, parse_length, parse_tokens
 from turnout.proxy.http.head import CHUNKED, RequestHead
+from turnout.proxy.http.known import KnownHeads
 from turnout.proxy.http.names import REQUEST_MARKS, Mark, Names
 from turnout.proxy.http.target import Authorities, Targets, split_target
-from turnout.proxy.http1.heads import KnownHeads, split_head
+from turnout.proxy.http1.heads import split_head
 from turnout.proxy.telemetry.trace import read_trace_id
 
 MAX_MISSES = 256
@@ -39,14 +40,6 @@ _split_own = re.compile(
 """Takes out the fields that are each request's own: `[before, name, value, between, name, value, …, behind]`."""
 
 
-class RefusedError(Exception):
-    """A request that is well-formed and that we do not serve; `failure` is its row in the error table."""
-
-    def __init__(self, failure: Failure) -> None:
-        super().__init__(failure.message)
-        self.failure = failure
-
-
 class RequestHeads:
     """Reads heads. `known` may be asked first: what stands there need not be read."""
 
@@ -56,8 +49,8 @@ class RequestHeads:
         self._names = Names(REQUEST_MARKS, steering=True)
         self._authorities = Authorities()
         self._targets = Targets()
-        self._known: KnownHeads[RequestHead] = KnownHeads()
-        self._frames: KnownHeads[RequestHead] = KnownHeads()
+        self._known: KnownHeads[bytes, RequestHead] = KnownHeads()
+        self._frames: KnownHeads[bytes, RequestHead] = KnownHeads()
         self.known = self._known.heads
         self._misses = self._pause = 0
 
@@ -76,9 +69,9 @@ class RequestHeads:
         if self._misses == MAX_MISSES:
             self._misses, self._pause = 0, PAUSE
         head = self._read(raw)
-        if self._known.comes_again(raw):
+        if self._known.comes_again(raw, len(raw)):
             self._known.keep(raw, head)
-        elif len(parts) > 1 and self._frames.comes_again(frame):
+        elif len(parts) > 1 and self._frames.comes_again(frame, len(frame)):
             self._keep_frame(frame)
         return head
 

@@ -7,8 +7,9 @@ import httptools
 
 from turnout.proxy.http.fields import MalformedError, check_coding, parse_keep_alive_s, parse_length, parse_tokens
 from turnout.proxy.http.head import CHUNKED, UNTIL_CLOSE, ResponseHead
+from turnout.proxy.http.known import KnownHeads
 from turnout.proxy.http.names import RESPONSE_MARKS, Mark, Names
-from turnout.proxy.http1.heads import KnownHeads, split_head
+from turnout.proxy.http1.heads import split_head
 
 _LENGTH, _CODING = int(Mark.CONTENT_LENGTH), int(Mark.TRANSFER_ENCODING)
 _CONNECTION, _UPGRADE, _KEEP_ALIVE = int(Mark.CONNECTION), int(Mark.UPGRADE), int(Mark.KEEP_ALIVE)
@@ -22,7 +23,7 @@ class ResponseHeads:
 
     def __init__(self) -> None:
         self._names = Names(RESPONSE_MARKS)
-        self._known: KnownHeads[ResponseHead] = KnownHeads()
+        self._known: KnownHeads[bytes, ResponseHead] = KnownHeads()
         self.known = self._known.heads
 
     def read(self, raw: bytes) -> ResponseHead:
@@ -39,7 +40,7 @@ class ResponseHeads:
         if connection and (connection != b"keep-alive" or not head.keep_alive):
             _apply_connection(head, connection, upgrade)
         _check_framing(head, version)
-        if self._known.comes_again(raw):
+        if self._known.comes_again(raw, len(raw)):
             self._known.keep(raw, head)
         return head
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from turnout.proxy.http1.request_head import RequestHeads
+from turnout.proxy.http2.request_head import RequestHeads as Http2RequestHeads
 from turnout.proxy.net.options import Options
 from turnout.proxy.net.timers import Timers
 from turnout.proxy.net.trust import Trust
@@ -20,13 +21,15 @@ class Closable(Protocol):
 
     def cut(self) -> None: ...
 
+    def drain(self) -> None: ...
+
 
 class WorkerContext:
     """One per worker. `connections` are the open downstream ones; `on_idle` is called when the last is gone."""
 
     __slots__ = (
-        "clock", "connections", "draining", "loop", "on_idle", "options", "request_heads", "services", "timers",
-        "trust",
+        "clock", "connections", "draining", "http2_request_heads", "loop", "on_idle", "options", "request_heads",
+        "services", "timers", "trust",
     )  # fmt: skip
 
     def __init__(
@@ -40,6 +43,7 @@ class WorkerContext:
         self.options = options
         self.trust = Trust(options.trusted)
         self.request_heads = RequestHeads()
+        self.http2_request_heads = Http2RequestHeads(options.max_head_bytes)
         self.connections: set[Closable] = set()
         self.draining = False
         self.on_idle: Callable[[], None] = lambda: None

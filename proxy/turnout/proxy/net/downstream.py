@@ -20,6 +20,7 @@ from turnout.proxy.http1.encode import encode_chunk, encode_response
 from turnout.proxy.http1.heads import COPIED_BYTES
 from turnout.proxy.http1.request import RequestDecoder
 from turnout.proxy.net.context import ListenerContext
+from turnout.proxy.net.http2_downstream import Http2Downstream
 from turnout.proxy.net.timers import NEVER
 from turnout.proxy.telemetry.layout import Word
 
@@ -152,6 +153,13 @@ class DownstreamConnection(asyncio.Protocol):
         else:
             self._refuse(failure, reason)
 
+    def on_preface(self, data: bytes) -> None:
+        """The client speaks HTTP/2, by prior knowledge: another protocol takes over this connection."""
+        worker = self._worker
+        worker.timers.forget(self)
+        worker.connections.discard(self)
+        Http2Downstream(self._listener, self._transport, self.peer).start(data)
+
     def on_tunnel_data(self, data: bytes) -> None:
         if self._exchange is not None:
             self._exchange.on_downstream_tunnel_data(data)
@@ -237,6 +245,9 @@ class DownstreamConnection(asyncio.Protocol):
             self._worker.timers.wake_at(self, deadline)
 
     # From the worker
+
+    def drain(self) -> None:
+        """Nothing is done before the next answer, which says that it is the last."""
 
     def close_now(self) -> None:
         """The drain is over."""

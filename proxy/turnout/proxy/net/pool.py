@@ -1,17 +1,20 @@
 """Connections to endpoints: idle ones kept for the next request, new ones made.
 
 The newest idle connection is taken first, so that the oldest can end. An idle one is closed before the upstream
-would do it (see UpstreamConnection), so that a request seldom meets a connection that is being closed.
+would do it (see UpstreamConnection), so that a request seldom meets a connection that is being closed. Those of
+HTTP/2 are shared (`shared`).
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 
 from turnout.proxy.cluster.cluster import Cluster
 from turnout.proxy.cluster.endpoint import Endpoint
 from turnout.proxy.cluster.lease import Lease
 from turnout.proxy.exchange import Exchange
 from turnout.proxy.http1.response_head import ResponseHeads
+from turnout.proxy.net.http2_upstream import Http2Upstream, UpstreamStream
+from turnout.proxy.net.shared import SharedConnections, Waiter
 from turnout.proxy.net.timers import Timers
 from turnout.proxy.net.upstream import UpstreamConnection
 from turnout.proxy.telemetry.counters import Counters
@@ -25,32 +28,49 @@ class Pool:
         self, loop: asyncio.AbstractEventLoop, clock: Callable[[], float], timers: Timers, counters: Counters,
         max_head_bytes: int,
     ) -> None:  # fmt: skip
-        self._loop = loop
-        self._clock = clock
-        self._timers = timers
+        self.loop = loop
+        self.clock = clock
+        self.timers = timers
         self._counters = counters
         self._max_head_bytes = max_head_bytes
         self._heads = ResponseHeads()
         self._idle: dict[Endpoint, list[UpstreamConnection]] = {}
         self._connecting: set[asyncio.Task[None]] = set()
+        self.shared = SharedConnections(self, max_head_bytes)
 
-    def borrow(self, lease: Lease, now: float) -> UpstreamConnection | None:
-        """An idle connection to the lease's endpoint, None if there is none that may still be used."""
+    def borrow(self, lease: Lease, now: float) -> UpstreamConnection | UpstreamStream | None:
+        """An idle connection to the lease's endpoint, or a stream of a shared one; None if there is none that may
+        still be used."""
         idle = self._idle.get(lease.endpoint)
         while idle:
             connection = idle.pop()
             if now < connection.idle_since + connection.idle_timeout_s:
                 return connection
             connection.close()
-        return None
+        return self.shared.borrow(lease.endpoint)
+
+    def may_connect(self, cluster: Cluster, lease: Lease) -> bool:
+        """Whether the cluster's limits allow a `connect`; who waits for a shared connection needs none of its own."""
+        endpoint = lease.endpoint
+        return cluster.limiter.may_connect(endpoint.record) or self.shared.is_waited_for(endpoint)
 
     def find_idle(self, cluster: Cluster) -> Endpoint | None:
         """An endpoint of the cluster that may be used and has an idle connection."""
         return next((endpoint for endpoint in cluster.available if self._idle.get(endpoint)), None)
 
-    def connect(self, exchange: Exchange, cluster: Cluster, lease: Lease) -> asyncio.Task[None]:
-        """Make a connection; the exchange is told when it is there or can't be. The task may be cancelled."""
-        task = self._loop.create_task(self._connect(exchange, cluster, lease.endpoint))
+    def connect(self, exchange: Exchange, cluster: Cluster, lease: Lease) -> "asyncio.Task[None] | Waiter":
+        """Make a connection, or wait for a shared one; the exchange is told when it is there or can't be. What is
+        returned may be cancelled."""
+        if cluster.multiplexes:
+            return self.shared.connect(exchange, cluster, lease.endpoint)
+        return self._spawn(self._connect(exchange, cluster, lease.endpoint))
+
+    def make_shared(self, cluster: Cluster, endpoint: Endpoint) -> None:
+        """Make a connection for all who wait at an endpoint."""
+        self._spawn(self._connect_shared(cluster, endpoint))
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        task = self.loop.create_task(work)
         self._connecting.add(task)
         task.add_done_callback(self._connecting.discard)
         return task
@@ -68,24 +88,30 @@ class Pool:
             idle.append(connection)
         wake = connection.idle_since + connection.idle_timeout_s
         if wake < connection.wake:
-            self._timers.wake_at(connection, wake)
+            self.timers.wake_at(connection, wake)
 
     def drop(self, endpoint: Endpoint) -> None:
         """An endpoint is gone: close its idle connections; those in use are closed when they come back."""
         for connection in self._idle.pop(endpoint, ()):
             connection.close()
+        self.shared.drop(endpoint)
 
     def close(self) -> None:
         """Close all that is idle or being made."""
         for endpoint in list(self._idle):
             self.drop(endpoint)
+        self.shared.close()
         for task in self._connecting:
             task.cancel()
 
     def on_lost(self, connection: UpstreamConnection) -> None:
-        self._timers.forget(connection)
+        self.timers.forget(connection)
         self._count(connection, -1)
         self.forget(connection)
+
+    def on_shared_lost(self, connection: Http2Upstream) -> None:
+        self.timers.forget(connection)
+        self._count(connection, -1)
 
     def forget(self, connection: UpstreamConnection) -> None:
         """A connection is closing: it is not lent any more."""
@@ -94,40 +120,50 @@ class Pool:
             idle.remove(connection)
 
     async def _connect(self, exchange: Exchange, cluster: Cluster, endpoint: Endpoint) -> None:
-        config = cluster.config
         connection = UpstreamConnection(self, cluster, endpoint, self._heads, self._max_head_bytes)
-        # From now on, not from when it is made: limits count it.
+        reason = await self._establish(connection)
+        if reason is None:
+            exchange.on_upstream_ready(connection)
+        else:
+            exchange.on_connect_failed(reason)
+
+    async def _connect_shared(self, cluster: Cluster, endpoint: Endpoint) -> None:
+        connection = Http2Upstream(self, cluster, endpoint, self._max_head_bytes)
+        reason = await self._establish(connection)
+        if reason is None:
+            self.shared.on_connected(connection)
+        else:
+            self.shared.on_failed(cluster, endpoint, reason)
+
+    async def _establish(self, connection: UpstreamConnection | Http2Upstream) -> str | None:
+        """Connect; why it could not be done is returned, None if it could. Counted from now on, not from when it is
+        made: limits count it."""
+        config, endpoint = connection.cluster.config, connection.endpoint
         self._count(connection, 1)
         try:
             async with asyncio.timeout(config.connect_timeout_s):
-                await self._loop.create_connection(lambda: connection, endpoint.address, endpoint.port)
+                await self.loop.create_connection(lambda: connection, endpoint.address, endpoint.port)
         except TimeoutError:
-            self._count(connection, -1)
-            self._fail(exchange, endpoint, f"no connection within {config.connect_timeout_s:g} s")
+            reason = f"no connection within {config.connect_timeout_s:g} s"
         except OSError as error:
-            self._count(connection, -1)
-            self._fail(exchange, endpoint, error.strerror or str(error))
+            reason = error.strerror or str(error)
         except asyncio.CancelledError:
             # It may be there already; the loop does not always tell that it is lost again.
             self._count(connection, -1)
-            if not connection.is_closing:
-                connection.abort()
+            connection.close_now()
             raise
         else:
-            if connection.is_closing:
-                self._count(connection, -1)
-                self._fail(exchange, endpoint, "closed at once")
-            else:
+            if not connection.is_closing:
                 connection.counted = True
                 self._counters.add(endpoint.record + EndpointWord.CONNECTIONS_TOTAL)
-                exchange.on_upstream_ready(connection)
+                return None
+            reason = "closed at once"
+        self._count(connection, -1)
+        self._counters.add(endpoint.record + EndpointWord.CONNECT_FAILURES)
+        return reason
 
-    def _count(self, connection: UpstreamConnection, amount: int) -> None:
+    def _count(self, connection: UpstreamConnection | Http2Upstream, amount: int) -> None:
         self._counters.add(connection.endpoint.record + EndpointWord.CONNECTIONS_ACTIVE, amount)
         connection.cluster.count(ClusterWord.CONNECTIONS, amount)
         if amount < 0 and connection.cluster.is_limited:
             connection.cluster.on_capacity()
-
-    def _fail(self, exchange: Exchange, endpoint: Endpoint, reason: str) -> None:
-        self._counters.add(endpoint.record + EndpointWord.CONNECT_FAILURES)
-        exchange.on_connect_failed(reason)

@@ -190,6 +190,11 @@ class UpstreamConnection(asyncio.Protocol):
         self._exchange = None
         self._transport.abort()
 
+    def close_now(self) -> None:
+        """Whoever wanted it is gone; it may not be there yet."""
+        if not self.is_closing:
+            self._transport.abort()
+
     def close(self) -> None:
         """Close an idle connection, or one that is not wanted back."""
         self._pool.forget(self)

@@ -40,6 +40,8 @@ PROCESS_COUNTERS = (
     (Word.MALFORMED_TOTAL, "turnout_malformed_requests", "Requests refused as malformed"),
     (Word.CONNECTIONS_REFUSED, "turnout_downstream_connections_refused", "Connections over the limit, answered 503"),
     (Word.EXCHANGES_CUT, "turnout_exchanges_cut", "Requests ended for want of memory"),
+    (Word.HTTP2_CONNECTIONS_TOTAL, "turnout_http2_connections", "Connections accepted that speak HTTP/2"),
+    (Word.HTTP2_FLOODS_TOTAL, "turnout_http2_floods", "Connections of HTTP/2 that were ended for a flood"),
     (Word.ACCESS_LOG_DROPPED, "turnout_access_log_dropped", "Access log lines that could not be written"),
 )
 DOWNSTREAM_BYTES = (

@@ -28,7 +28,7 @@ MAX_LEARNED = 1_024
 MAX_LEARNED_BYTES = 256
 MAX_LEARNED_US = 4_096
 
-_VERSIONS = (b"HTTP/1.0", b"HTTP/1.1")
+_VERSIONS = (b"HTTP/1.0", b"HTTP/1.1", b"HTTP/2")
 _FLAGS = tuple(str(flag).encode() for flag in Flag)
 _is_unsafe = re.compile(rb"[^\x20\x21\x23-\x5b\x5d-\x7e]").search
 """Whether there is a byte that must be escaped in a JSON string, or is not ASCII."""

@@ -45,6 +45,9 @@ class Word(IntEnum):
     CONNECTIONS_REFUSED = 7
     EXCHANGES_CUT = 8
     """Ended for want of memory."""
+    HTTP2_CONNECTIONS_TOTAL = 9
+    HTTP2_FLOODS_TOTAL = 10
+    """Connections of HTTP/2 that were ended since the client did too much of what costs only us."""
 
 
 GAUGES = Word.CONNECTIONS_TOTAL

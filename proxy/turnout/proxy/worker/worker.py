@@ -140,6 +140,8 @@ class Worker:
         for context in self._contexts.values():
             context.closing = True
         self._context.on_idle = self._finish
+        for connection in tuple(self._context.connections):
+            connection.drain()
         self._spawn(self._drain(timeout_s))
 
     # Snapshots
@@ -148,6 +150,10 @@ class Worker:
         before, self._clusters = dict(self._clusters), {}
         for config in snapshot.clusters:
             cluster = before.pop(config.name, None)
+            if cluster is not None and cluster.config.protocol != config.protocol:
+                # No connection is of use any more, and nothing that was learnt is true.
+                self._drop(cluster.apply_endpoints((), cluster.record, self._context.clock()))
+                cluster = None
             if cluster is None:
                 cluster = self._make_cluster(config)
                 self._tell_endpoints(cluster)

@@ -1,0 +1,60 @@
+"""A response's head from the fields of an HTTP/2 stream (RFC 9113 §8.3.2)."""
+
+from turnout.proxy.http.fields import MalformedError, parse_length
+from turnout.proxy.http.head import CHUNKED, ResponseHead, make_block
+from turnout.proxy.http.known import KnownHeads
+from turnout.proxy.http.names import RESPONSE_MARKS, Mark
+from turnout.proxy.http2.fields import FieldTuple, Marks, size_of
+
+_LENGTH = int(Mark.CONTENT_LENGTH)
+_COLON = 58
+
+
+class ResponseHeads:
+    """Reads heads; one for all connections of a worker. It keeps what it has learned, and nothing of any connection."""
+
+    __slots__ = ("_known", "_marks", "_max_bytes")
+
+    def __init__(self, max_head_bytes: int) -> None:
+        self._marks = Marks(RESPONSE_MARKS)
+        self._known: KnownHeads[tuple[FieldTuple, bool], ResponseHead] = KnownHeads()
+        self._max_bytes = max_head_bytes
+
+    def read(self, fields: FieldTuple, end: bool) -> ResponseHead:
+        """The head in `fields`; `end`: no body follows. Raises MalformedError."""
+        known = self._known.heads.get((fields, end))
+        if known is not None:
+            return known.copy()
+        size = size_of(fields)
+        if size > self._max_bytes:
+            raise MalformedError("the head is too large")
+        head = self._read(fields, end)
+        if self._known.comes_again((fields, end), size):
+            self._known.keep((fields, end), head)
+        return head
+
+    def _read(self, fields: FieldTuple, end: bool) -> ResponseHead:
+        head = ResponseHead()
+        kept: list[tuple[bytes, bytes]] = []
+        for name, value in fields:
+            if name[0] == _COLON:
+                head.status = _parse_status(value)
+                continue
+            mark = self._marks.find(name)
+            head.marks |= mark
+            if mark == _LENGTH:
+                head.length = parse_length(value)
+            elif not mark:
+                kept.append((name, value))
+        head.block = make_block(kept)
+        if not end and not head.marks & _LENGTH:
+            head.length = CHUNKED
+        return head
+
+
+def _parse_status(value: bytes) -> int:
+    if len(value) != 3 or not value.isdigit() or not 100 <= int(value) <= 599:
+        raise MalformedError("a status that is none")
+    if value == b"101":
+        raise MalformedError("a 101, which HTTP/2 does not have")
+    return int(value)

@@ -1,0 +1,328 @@
+"""One HTTP/2 connection, sans I/O (RFC 9113): bytes to events for a handler, and messages to bytes.
+
+libnghttp2 through `ngh2` does the frames, HPACK, the windows and the states of streams, and judges messages (§8).
+This is the one module that knows it. Rules of the house:
+
+* A head and what is already there of the body, with the trailers, are told in one call: a small message is one event.
+* Every received byte is given back to the windows by `acknowledge`, and only by that: a stream whose reader waits is
+  not acknowledged, so that it stalls, and it alone. The connection's window is that of many streams.
+* A stream ends with `on_closed`, exactly once, whoever ended it. What is sent to one that is over is dropped.
+* What costs us more than the peer is counted (`abuse`); who does too much of it gets GOAWAY `ENHANCE_YOUR_CALM`.
+* ngh2 gives up on some faults without a GOAWAY; then we write it ourselves (`_farewell`).
+"""
+
+from enum import IntEnum
+from typing import Any, Protocol
+
+import ngh2
+
+from turnout.proxy.http.head import Data, Fields
+from turnout.proxy.http2.abuse import Abuse
+from turnout.proxy.http2.fields import FieldTuple
+
+Event = Any
+"""One of ngh2's events; which attributes each has goes by its type."""
+
+STREAM_WINDOW_BYTES = 262_144
+CONNECTION_WINDOW_BYTES = 64 << 20
+"""So many bytes that were not passed on yet may be held for one stream, and for all of a connection."""
+MAX_STREAMS = 1_024
+"""Streams that a client may have open at a time on one connection; Envoy's default since 1.36."""
+MAX_WRITE_BYTES = 262_144
+"""What is taken at a time, so that no more than this is in the transport beyond its high-water mark."""
+HEAD_SLACK = 2
+"""Heads of up to so many times the limit are read, so that they can be answered 431; beyond, the connection ends."""
+
+_GOAWAY = 7
+
+
+class Error(IntEnum):
+    """Error codes (RFC 9113 §7)."""
+
+    NO_ERROR = 0
+    PROTOCOL_ERROR = 1
+    INTERNAL_ERROR = 2
+    FLOW_CONTROL_ERROR = 3
+    SETTINGS_TIMEOUT = 4
+    STREAM_CLOSED = 5
+    FRAME_SIZE_ERROR = 6
+    REFUSED_STREAM = 7
+    CANCEL = 8
+    COMPRESSION_ERROR = 9
+    CONNECT_ERROR = 10
+    ENHANCE_YOUR_CALM = 11
+    INADEQUATE_SECURITY = 12
+    HTTP_1_1_REQUIRED = 13
+
+
+class Handler(Protocol):
+    """Who is told what comes on a connection."""
+
+    def on_head(self, stream_id: int, fields: FieldTuple, data: bytes, end: bool, trailers: FieldTuple | None) -> None:
+        """A request, or the final response to one; `end`: nothing more comes. `trailers` come with the end only."""
+
+    def on_interim(self, stream_id: int, fields: FieldTuple) -> None: ...
+
+    def on_data(self, stream_id: int, data: bytes, end: bool) -> None: ...
+
+    def on_trailers(self, stream_id: int, fields: FieldTuple) -> None:
+        """The end of a message, with trailers."""
+
+    def on_closed(self, stream_id: int, code: int) -> None:
+        """The stream is over: well, with a `code` of 0, if both messages had ended before."""
+
+    def on_goaway(self, last_stream_id: int, code: int) -> None:
+        """No new streams; those above `last_stream_id` were not processed (§6.8)."""
+
+    def on_settings(self) -> None:
+        """The peer's SETTINGS hold now."""
+
+    def on_ping_acknowledged(self) -> None: ...
+
+    def on_abuse(self, what: str) -> None:
+        """The peer floods; the connection ends."""
+
+
+class Session:
+    """A connection's protocol. `server`: we answer. What `handler` is told comes from within `feed` and `take`."""
+
+    __slots__ = ("_abuse", "_connection", "_farewell", "_handler", "_last_stream_id", "ended")
+
+    def __init__(self, handler: Handler, *, server: bool, max_head_bytes: int, now: float) -> None:
+        self._handler = handler
+        self._abuse = Abuse(now)
+        self._farewell = b""
+        self._last_stream_id = 0
+        self.ended = False
+        """Nothing more is read; what `take` gives is the last."""
+        self._connection = ngh2.Connection(
+            ngh2.Role.SERVER if server else ngh2.Role.CLIENT,
+            ngh2.Configuration(
+                auto_window_update=False,
+                peer_max_concurrent_streams=100,
+                max_inbound_header_list_size=HEAD_SLACK * max_head_bytes,
+                # Our own bound is met first, and says ENHANCE_YOUR_CALM.
+                stream_reset_rate_limit=(100_000, 100_000),
+            ),
+        )
+        settings = {
+            ngh2.Setting.INITIAL_WINDOW_SIZE: STREAM_WINDOW_BYTES,
+            ngh2.Setting.MAX_HEADER_LIST_SIZE: max_head_bytes,
+        }
+        if server:
+            settings[ngh2.Setting.MAX_CONCURRENT_STREAMS] = MAX_STREAMS
+            settings[ngh2.Setting.ENABLE_CONNECT_PROTOCOL] = 1
+        else:
+            settings[ngh2.Setting.ENABLE_PUSH] = 0
+        self._connection.initiate_connection(settings)
+        self._connection.set_local_window_size(CONNECTION_WINDOW_BYTES)
+
+    # Bytes
+
+    def feed(self, data: bytes, now: float) -> None:
+        """Take the bytes that came. A connection error ends the session: what `take` gives then says why."""
+        if self.ended:
+            return
+        connection = self._connection
+        try:
+            connection.receive_data(data)
+        except ngh2.DenialOfServiceError as error:
+            self._give_up(Error.ENHANCE_YOUR_CALM)
+            self._handler.on_abuse(str(error))
+            return
+        except ngh2.NGH2Error:
+            self._give_up(Error.PROTOCOL_ERROR)
+            return
+        self._tell(connection.events(), now)
+
+    def take(self, now: float) -> bytes:
+        """What is to be written now."""
+        if self._farewell:
+            farewell, self._farewell = self._farewell, b""
+            return farewell
+        if self.ended:
+            return b""
+        try:
+            data = self._connection.data_to_send(MAX_WRITE_BYTES)
+        except ngh2.NGH2Error:
+            self._give_up(Error.INTERNAL_ERROR)
+            return self.take(now)
+        events = self._connection.events()
+        if events:
+            self._tell(events, now)
+        return data
+
+    def _give_up(self, code: Error) -> None:
+        self.ended = True
+        payload = self._last_stream_id.to_bytes(4, "big") + int(code).to_bytes(4, "big")
+        self._farewell = len(payload).to_bytes(3, "big") + bytes((_GOAWAY, 0)) + bytes(4) + payload
+
+    # Events
+
+    def _tell(self, events: list[Event], now: float) -> None:
+        handler = self._handler
+        last = len(events)
+        at = 0
+        while at < last:
+            event = events[at]
+            at += 1
+            kind = type(event)
+            if kind is ngh2.RequestReceived or kind is ngh2.ResponseReceived:
+                at = self._tell_head(events, at, event)
+            elif kind is ngh2.DataReceived:
+                data = event.data
+                if not data and not event.end_stream and not self._abuse.on_control(now):
+                    self._calm("empty DATA frames")
+                    return
+                handler.on_data(event.stream_id, data, event.end_stream)
+            elif kind is ngh2.StreamClosed:
+                handler.on_closed(event.stream_id, event.error_code)
+            elif kind is ngh2.TrailersReceived:
+                handler.on_trailers(event.stream_id, event.headers)
+            elif not self._tell_rest(event, kind, now):
+                return
+
+    def _tell_head(self, events: list[Event], at: int, event: Event) -> int:
+        """A head, with what follows of its stream; where to go on is returned."""
+        stream_id, end = event.stream_id, event.end_stream
+        if stream_id > self._last_stream_id:
+            self._last_stream_id = stream_id
+            self._abuse.earn()
+        data, trailers = b"", None
+        if not end and at < len(events):
+            following = events[at]
+            kind = type(following)
+            if kind is ngh2.DataReceived and following.stream_id == stream_id:
+                data, end = following.data, following.end_stream
+                at += 1
+                if not end and at < len(events):
+                    following = events[at]
+                    kind = type(following)
+            if kind is ngh2.TrailersReceived and following.stream_id == stream_id:
+                trailers, end = following.headers, True
+                at += 1
+        self._handler.on_head(stream_id, event.headers, data, end, trailers)
+        return at
+
+    def _tell_rest(self, event: Event, kind: type[Event], now: float) -> bool:
+        """What is not part of a message; False if the session has come to its end."""
+        handler = self._handler
+        if kind is ngh2.StreamReset:
+            if not self._abuse.on_reset(now):
+                return self._calm("resets")
+        elif kind is ngh2.InformationalResponseReceived:
+            handler.on_interim(event.stream_id, event.headers)
+        elif kind is ngh2.GoAwayReceived:
+            handler.on_goaway(event.last_stream_id, event.error_code)
+        elif kind is ngh2.ConnectionClosed:
+            self.ended = True
+            return False
+        elif kind is ngh2.PingAcknowledged:
+            handler.on_ping_acknowledged()
+        elif not self._abuse.on_control(now):
+            return self._calm("control frames")
+        elif kind is ngh2.SettingsReceived:
+            handler.on_settings()
+        return True
+
+    def _calm(self, what: str) -> bool:
+        self._connection.terminate_connection(Error.ENHANCE_YOUR_CALM)
+        self._handler.on_abuse(what)
+        return False
+
+    # Messages. A stream or a connection that is over by now is told of in its turn, so sending to it is no error.
+
+    def open(self, fields: Fields, *, end: bool) -> int:
+        """Send a request's head on a new stream; 0 if the connection takes no more."""
+        try:
+            return self._connection.send_request(fields, end_stream=end)
+        except ngh2.NGH2Error:
+            return 0
+
+    def respond(self, stream_id: int, fields: Fields, *, end: bool) -> bool:
+        """Send a response's head; whether there is somebody who gets it."""
+        try:
+            self._connection.send_response(stream_id, fields, end_stream=end)
+        except ngh2.NGH2Error:
+            return False
+        return True
+
+    def send_interim(self, stream_id: int, fields: Fields) -> None:
+        try:
+            self._connection.send_informational_response(stream_id, fields)
+        except ngh2.NGH2Error:
+            return
+
+    def send(self, stream_id: int, data: Data, *, end: bool) -> None:
+        """More of the body."""
+        self._abuse.earn()
+        try:
+            self._connection.send_data(stream_id, data, end_stream=end)
+        except ngh2.NGH2Error:
+            return
+
+    def send_trailers(self, stream_id: int, fields: Fields) -> None:
+        """The end of the body, with trailers."""
+        try:
+            self._connection.send_trailers(stream_id, fields)
+        except ngh2.NGH2Error:
+            return
+
+    def reset(self, stream_id: int, code: Error) -> None:
+        try:
+            self._connection.reset_stream(stream_id, code)
+        except ngh2.NGH2Error:
+            return
+
+    def acknowledge(self, stream_id: int, amount: int) -> None:
+        """So many bytes were passed on; the peer may send as many more. Also for a stream that is over."""
+        try:
+            self._connection.acknowledge_received_data(amount, stream_id)
+        except (ngh2.NGH2Error, ValueError):
+            return
+
+    def queued_bytes(self, stream_id: int) -> int:
+        """What was sent on a stream and has not been taken yet: its window or the connection's is shut."""
+        return 0 if self.ended else self._connection.queued_body_size(stream_id)
+
+    def all_queued_bytes(self) -> int:
+        return 0 if self.ended else self._connection.queued_body_size()
+
+    # The connection
+
+    @property
+    def may_open(self) -> bool:
+        """Whether a request can still be sent here: no GOAWAY came or went."""
+        return not self.ended and self._connection.can_send_request
+
+    @property
+    def peer_max_streams(self) -> int:
+        return self._connection.remote_settings[ngh2.Setting.MAX_CONCURRENT_STREAMS]
+
+    @property
+    def peer_takes_tunnels(self) -> bool:
+        """Whether the peer knows extended CONNECT (RFC 8441)."""
+        return self._connection.remote_settings.get(ngh2.Setting.ENABLE_CONNECT_PROTOCOL) == 1
+
+    def announce_shutdown(self) -> None:
+        """The first of two GOAWAYs: no new streams from now on, but those on their way are served (§6.8). The PING
+        behind it comes back when all that was sent before has come."""
+        try:
+            self._connection.send_shutdown_notice()
+            self._connection.ping()
+        except ngh2.NGH2Error:
+            return
+
+    def shut_down(self, code: Error = Error.NO_ERROR) -> None:
+        """The second: what has come by now is the last that is served."""
+        try:
+            self._connection.send_goaway(code)
+        except ngh2.NGH2Error:
+            return
+
+    def terminate(self, code: Error) -> None:
+        """End all streams, and the connection."""
+        try:
+            self._connection.terminate_connection(code)
+        except ngh2.NGH2Error:
+            return

@@ -1,0 +1,337 @@
+"""A client's connection that speaks HTTP/2: streams to exchanges, and answers to frames.
+
+It begins as an HTTP/1 connection whose first bytes, or whose ALPN, say so (`DownstreamConnection`). Its end is graceful
+in two steps (RFC 9113 §6.8): GOAWAY that asks for no more, a PING, and when that is back GOAWAY with what was the last;
+then it is closed as soon as no stream is left.
+"""
+
+import asyncio
+from typing import cast
+
+from turnout.proxy.errors import MALFORMED, OVERLOADED, Failure
+from turnout.proxy.exchange import Exchange
+from turnout.proxy.filters.peer import Peer
+from turnout.proxy.http.fields import MalformedError, RefusedError
+from turnout.proxy.http.head import NO_FIELDS, Data, Fields, RequestHead, ResponseHead
+from turnout.proxy.http2.encode import response_fields, trailer_fields
+from turnout.proxy.http2.fields import FieldTuple, read_trailers
+from turnout.proxy.http2.session import Error, Session
+from turnout.proxy.net.context import ListenerContext
+from turnout.proxy.net.http2_connection import Http2Connection, Stream
+from turnout.proxy.net.timers import NEVER
+from turnout.proxy.telemetry.layout import Word
+
+LINGER_S = 1.0
+
+
+class Http2Downstream(Http2Connection):
+    """The connection. `start` comes first, with the bytes that were read by then."""
+
+    __slots__ = ("_last_active", "_listener", "_shutting_down", "_streams", "_worker", "peer", "wake")
+
+    def __init__(self, listener: ListenerContext, transport: asyncio.Transport, peer: Peer) -> None:
+        worker = listener.worker
+        super().__init__(worker.loop, worker.clock)
+        self._listener = listener
+        self._worker = worker
+        self._transport = transport
+        self._streams: dict[int, DownstreamStream] = {}
+        self._shutting_down = False
+        self._last_active = now = worker.clock()
+        self.peer = peer
+        self.wake = NEVER
+        self.session = Session(self, server=True, max_head_bytes=worker.options.max_head_bytes, now=now)
+
+    def __repr__(self) -> str:
+        return f"<Http2Downstream {len(self._streams)} streams>"
+
+    def start(self, data: bytes) -> None:
+        """Take the place of the HTTP/1 connection, which has counted it."""
+        self._transport.set_protocol(self)
+        self._worker.connections.add(self)
+        self._worker.services.counters.add(Word.HTTP2_CONNECTIONS_TOTAL)
+        self.wake_at(self._last_active + self._worker.options.downstream_idle_timeout_s)
+        self.data_received(data)
+
+    # From the loop
+
+    def data_received(self, data: bytes) -> None:
+        self._last_active = now = self._clock()
+        self.session.feed(data, now)
+        self.schedule_flush()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        worker = self._worker
+        worker.services.counters.add(Word.CONNECTIONS_ACTIVE, -1)
+        worker.timers.forget(self)
+        self.session.ended = True
+        streams, self._streams = self._streams, {}
+        for stream in streams.values():
+            stream.on_gone()
+        worker.connections.discard(self)
+        if not worker.connections:
+            worker.on_idle()
+
+    def on_timer(self, now: float) -> float:
+        if self.session.ended:
+            self._transport.abort()
+            return NEVER
+        if self._streams:
+            return self._wake_streams(now)
+        deadline = self._last_active + self._worker.options.downstream_idle_timeout_s
+        if now < deadline:
+            return deadline
+        if not self._shutting_down:
+            self.drain()
+            return now + self._worker.options.head_timeout_s  # for who does not answer the PING
+        self._transport.abort()
+        return NEVER
+
+    def _wake_streams(self, now: float) -> float:
+        for stream in tuple(self._streams.values()):
+            stream.on_timer(now)
+        deadlines = [stream.next_deadline() for stream in self._streams.values()]
+        return min(deadlines, default=now + self._worker.options.downstream_idle_timeout_s)
+
+    def wake_at(self, deadline: float) -> None:
+        if deadline < self.wake:
+            self._worker.timers.wake_at(self, deadline)
+
+    # From the session
+
+    def on_head(self, stream_id: int, fields: FieldTuple, data: bytes, end: bool, trailers: FieldTuple | None) -> None:
+        stream = DownstreamStream(self, stream_id)
+        self._streams[stream_id] = stream
+        worker = self._worker
+        try:
+            head = worker.http2_request_heads.read(fields, end and not data and trailers is None)
+            if trailers is not None:
+                head.trailers = read_trailers(trailers)
+        except MalformedError as error:
+            self._refuse(stream, MALFORMED, str(error))
+            return
+        except RefusedError as error:
+            self._refuse(stream, error.failure, "")
+            return
+        stream.exchange = exchange = Exchange(self._listener.scope, worker.services, stream, head, self._last_active)
+        if head.upgrade:
+            exchange.start(b"", True)  # what comes now is the tunnel's
+            stream.on_data(data, end)
+        else:
+            exchange.start(data, end)
+            if data:
+                stream.take(len(data))
+        if self._listener.closing:
+            self.drain()
+
+    def _refuse(self, stream: "DownstreamStream", failure: Failure, reason: str) -> None:
+        worker = self._worker
+        worker.services.counters.add(Word.MALFORMED_TOTAL)
+        stream.exchange = exchange = Exchange(
+            self._listener.scope, worker.services, stream, RequestHead(), self._last_active
+        )
+        exchange.refuse(failure, reason)
+
+    def on_interim(self, stream_id: int, fields: FieldTuple) -> None:
+        """Nothing that a client may send; the session refuses it."""
+
+    def on_data(self, stream_id: int, data: bytes, end: bool) -> None:
+        stream = self._streams.get(stream_id)
+        if stream is not None:
+            stream.on_data(data, end)
+        else:
+            self.session.acknowledge(stream_id, len(data))
+
+    def on_trailers(self, stream_id: int, fields: FieldTuple) -> None:
+        stream = self._streams.get(stream_id)
+        if stream is None or stream.exchange is None:
+            return
+        try:
+            stream.exchange.head.trailers = read_trailers(fields)
+        except MalformedError as error:
+            self._worker.services.counters.add(Word.MALFORMED_TOTAL)
+            stream.exchange.refuse(MALFORMED, str(error))
+        else:
+            stream.on_data(b"", True)
+
+    def on_closed(self, stream_id: int, code: int) -> None:
+        stream = self._streams.pop(stream_id, None)
+        if stream is not None:
+            stream.on_gone()
+
+    def on_goaway(self, last_stream_id: int, code: int) -> None:
+        """A client that opens no more streams."""
+
+    def on_settings(self) -> None:
+        """The session keeps to them."""
+
+    def on_ping_acknowledged(self) -> None:
+        if self._shutting_down:
+            self.session.shut_down()
+
+    def on_abuse(self, what: str) -> None:
+        self._worker.services.counters.add(Word.HTTP2_FLOODS_TOTAL)
+
+    # From the worker
+
+    def drain(self) -> None:
+        """End it as soon as what was asked is answered."""
+        if not self._shutting_down:
+            self._shutting_down = True
+            self.session.announce_shutdown()
+            self.schedule_flush()
+
+    def close(self) -> None:
+        """Our side first: a reset could destroy the GOAWAY in the client's hands (RFC 9112 §9.6 has the reason)."""
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        else:
+            self._transport.close()
+        self.wake_at(self._clock() + LINGER_S)
+
+    def close_now(self) -> None:
+        self._transport.abort()
+
+    def held_bytes(self) -> int:
+        held = self._transport.get_write_buffer_size() + self.session.all_queued_bytes()
+        return held + sum([stream.held_bytes() for stream in self._streams.values()])
+
+    def cut(self) -> None:
+        for stream in tuple(self._streams.values()):
+            if stream.exchange is not None:
+                stream.exchange.refuse(OVERLOADED)
+        self.session.terminate(Error.ENHANCE_YOUR_CALM)
+        self.schedule_flush()
+
+
+class DownstreamStream(Stream):
+    """One stream of a client: the downstream of its exchange."""
+
+    __slots__ = ("_early", "_trailers", "exchange", "peer")
+
+    def __init__(self, connection: Http2Downstream, stream_id: int) -> None:
+        super().__init__(connection, stream_id)
+        self.exchange: Exchange | None = None
+        self.peer = connection.peer
+        self._trailers: Fields = NO_FIELDS
+        self._early = b""
+
+    def __repr__(self) -> str:
+        return f"<DownstreamStream {self.id} {self.exchange!r}>"
+
+    # From the connection
+
+    def on_data(self, data: bytes, end: bool) -> None:
+        exchange = self.exchange
+        if exchange is None:
+            self._connection.session.acknowledge(self.id, len(data))
+        elif exchange.head.upgrade:
+            self._on_tunnel_data(exchange, data, end)
+        else:
+            exchange.on_request_body(data, end)
+            if data:
+                self.take(len(data))
+
+    def _on_tunnel_data(self, exchange: Exchange, data: bytes, end: bool) -> None:
+        """What came before the tunnel is there waits, within the stream's window."""
+        if not exchange.tunnel:
+            self._early += data
+            self._held += len(data)
+        elif data:
+            exchange.on_downstream_tunnel_data(data)
+            self.take(len(data))
+        if end:
+            exchange.on_downstream_gone()
+
+    def _send_early(self) -> None:
+        """The tunnel is there."""
+        early, self._early = self._early, b""
+        self.release()
+        if early and self.exchange is not None:
+            self.exchange.on_downstream_tunnel_data(early)
+
+    def on_gone(self) -> None:
+        """The stream is over, or the connection is."""
+        self._connection.sending.discard(self)
+        self.release()
+        if self.exchange is not None:
+            self.exchange.on_downstream_gone()
+
+    def on_timer(self, now: float) -> None:
+        if self.exchange is not None:
+            self.exchange.on_timer(now)
+
+    def next_deadline(self) -> float:
+        return self.exchange.next_deadline() if self.exchange is not None else NEVER
+
+    def held_bytes(self) -> int:
+        return self.exchange.held_bytes() if self.exchange is not None else 0
+
+    def on_blocked(self, blocked: bool) -> None:
+        if self.exchange is not None:
+            self.exchange.on_downstream_blocked(blocked)
+
+    # From the exchange
+
+    @property
+    def wake(self) -> float:
+        return cast(Http2Downstream, self._connection).wake
+
+    def wake_at(self, deadline: float) -> None:
+        cast(Http2Downstream, self._connection).wake_at(deadline)
+
+    def send_response(self, head: ResponseHead, data: Data, end: bool, close: bool) -> None:
+        """Write the answer's head, with the body that is there. Only a stream is closed by an HTTP/2 answer."""
+        session = self._connection.session
+        self._trailers = trailers = head.trailers
+        if end and not data and not trailers:
+            session.respond(self.id, response_fields(head), end=True)
+            self._connection.schedule_flush()
+            return
+        session.respond(self.id, response_fields(head), end=False)
+        if data or end:
+            self.send_body(data, end)
+        else:
+            self._connection.schedule_flush()
+
+    def send_interim(self, head: ResponseHead) -> None:
+        self._connection.session.send_interim(self.id, response_fields(head))
+        self._connection.schedule_flush()
+
+    def send_body(self, data: Data, end: bool) -> None:
+        if end and self._trailers:
+            if data:
+                self.send(data, False)
+            self._connection.session.send_trailers(self.id, trailer_fields(self._trailers))
+            self._connection.schedule_flush()
+        elif data or end:
+            self.send(data, end)
+
+    def end_with(self, trailers: Fields) -> None:
+        """End an answer that has begun with these trailers, in place of what was to come."""
+        self._connection.session.send_trailers(self.id, trailers)
+        self._connection.schedule_flush()
+
+    def begin_tunnel(self, head: ResponseHead) -> None:
+        connection = self._connection
+        connection.session.respond(self.id, response_fields(head), end=False)
+        connection.schedule_flush()
+        if self._early:
+            connection.call_soon(self._send_early)
+
+    def send_tunnel_data(self, data: bytes) -> None:
+        self.send(data, False)
+
+    def abort(self) -> None:
+        """End the answer so that it can't be taken for complete."""
+        self.reset(Error.INTERNAL_ERROR)
+
+    def on_exchange_done(self, request_ended: bool, now: float) -> None:
+        exchange, self.exchange = self.exchange, None
+        self.resume_reading()
+        if exchange is not None and exchange.tunnel:
+            self.send(b"", True)
+            self.reset_when_sent(Error.CANCEL)
+        elif not request_ended:
+            # The answer is whole; the rest of the request is not wanted (RFC 9113 §8.1).
+            self.reset_when_sent(Error.NO_ERROR)
