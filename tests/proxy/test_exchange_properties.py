@@ -18,7 +18,7 @@ from turnout.proxy.errors import FIRST_BYTE_TIMEOUT
 from turnout.proxy.exchange import Exchange
 from turnout.proxy.filters.guards import Guards
 from turnout.proxy.filters.peer import Peer
-from turnout.proxy.http.head import CHUNKED, RequestHead, ResponseHead
+from turnout.proxy.http.head import CHUNKED, NO_FIELDS, Fields, RequestHead, ResponseHead
 from turnout.proxy.http.names import Mark
 from turnout.proxy.net.queue import Queue
 from turnout.proxy.net.timers import NEVER, Timers
@@ -111,7 +111,7 @@ class Client:
 
     def send_tunnel_data(self, data: Any) -> None: ...
 
-    def abort(self) -> None:
+    def abort(self, trailers: Fields = NO_FIELDS) -> None:
         assert self.statuses
         self.aborted = True
 

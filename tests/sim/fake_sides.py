@@ -15,7 +15,7 @@ from turnout.proxy.cluster.endpoint import Endpoint
 from turnout.proxy.cluster.lease import Lease
 from turnout.proxy.exchange import Exchange
 from turnout.proxy.filters.peer import Peer
-from turnout.proxy.http.head import Data, RequestHead, ResponseHead
+from turnout.proxy.http.head import NO_FIELDS, Data, Fields, RequestHead, ResponseHead
 from turnout.proxy.net.timers import NEVER, Timers
 from turnout.proxy.telemetry.counters import Counters
 from turnout.proxy.telemetry.layout import ClusterWord, EndpointWord
@@ -58,7 +58,7 @@ class FakeDownstream:
     def send_body(self, data: Data, end: bool) -> None:
         assert self.status
 
-    def abort(self) -> None:
+    def abort(self, trailers: Fields = NO_FIELDS) -> None:
         self.aborted = True
 
     def on_exchange_done(self, request_ended: bool, now: float) -> None:

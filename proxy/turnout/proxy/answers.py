@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from turnout.proxy.errors import Failure, Flag
+from turnout.proxy.http import grpc
 from turnout.proxy.http.head import NO_FIELDS, Fields, ResponseHead
 from turnout.proxy.route.edits import Edits
 
@@ -19,6 +20,25 @@ def make_error(failure: Failure, request_id: bytes, reason: str, fields: Fields 
     if failure.flag in _OVERLOADED:
         head.add(b"x-envoy-overloaded", b"true")
     return head, encode_error(failure, request_id, reason)
+
+
+def make_grpc_error(failure: Failure, request_id: bytes, reason: str, fields: Fields = NO_FIELDS) -> Answer:
+    """The same for a gRPC call: a 200 without messages (trailers-only) that has a status."""
+    head = ResponseHead([grpc.CONTENT_TYPE, *describe_grpc(failure, request_id, reason), *fields], 200)
+    if failure.flag in _OVERLOADED:
+        head.add(b"x-envoy-overloaded", b"true")
+    return head, b""
+
+
+def describe_grpc(failure: Failure, request_id: bytes, reason: str) -> Fields:
+    """`grpc-status` and `grpc-message` of a failure."""
+    message = f"{failure.message}: {reason}" if reason else failure.message
+    text = f"{message} ({failure.flag}, request {request_id.decode('latin-1')})"
+    return grpc.status_fields(grpc_status(failure), text)
+
+
+def grpc_status(failure: Failure) -> grpc.GrpcStatus:
+    return grpc.from_http(failure.status) if failure.grpc is None else grpc.GrpcStatus(failure.grpc)
 
 
 def make_redirect(status: int, location: bytes, edits: Iterable[Edits]) -> Answer:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from turnout.proxy import errors
-from turnout.proxy.answers import make_direct, make_error, make_redirect
+from turnout.proxy.answers import describe_grpc, grpc_status, make_direct, make_error, make_grpc_error, make_redirect
 from turnout.proxy.cluster.budget import Budget
 from turnout.proxy.cluster.cluster import Cluster
 from turnout.proxy.cluster.endpoint import Outcome, judge_status
@@ -26,7 +26,9 @@ from turnout.proxy.filters.chain import apply_request_filters
 from turnout.proxy.filters.guards import Guard
 from turnout.proxy.filters.rate_limit import encode_retry_after
 from turnout.proxy.filters.request_id import ensure_request_id
+from turnout.proxy.grpc_answer import GrpcAnswer, judge
 from turnout.proxy.http.deadline import read_timeout_s, set_timeout
+from turnout.proxy.http.grpc import from_http
 from turnout.proxy.http.hash_key import HashOf, hash_request
 from turnout.proxy.http.head import NO_FIELDS, Data, Fields, RequestHead, ResponseHead
 from turnout.proxy.http.names import Mark
@@ -37,10 +39,12 @@ from turnout.proxy.route.retry import DEFAULT_POLICY, RetryPolicy
 from turnout.proxy.route.rewrite import apply_rewrite, make_location
 from turnout.proxy.route.split import Share, Split
 from turnout.proxy.sides import Connecting, Downstream, Scope, Services, Upstream
-from turnout.proxy.telemetry.layout import ClusterWord, Word
+from turnout.proxy.telemetry.layout import ClusterWord, RouteWord, Word
 from turnout.rules.snapshot import Redirect
 
-_STEERING = int(Mark.STEERING)
+_TIMED = int(Mark.STEERING | Mark.GRPC_TIMEOUT)
+"""Fields by which a client may say how long it waits."""
+_GRPC = int(RouteWord.GRPC)
 
 
 class Exchange:
@@ -48,11 +52,11 @@ class Exchange:
 
     __slots__ = (
         "_blocked_by_client", "_blocked_by_upstream", "_budgets", "_cluster", "_connecting", "_downstream",
-        "_first_byte_deadline", "_hash", "_held", "_idle_timeout_s", "_kept", "_own_authority", "_queue_deadline",
-        "_queued", "_record", "_request_deadline", "_request_ended", "_resume", "_resume_at", "_retrying", "_scope",
-        "_services", "_total_failure", "_upstream", "_upstream_deadline", "_waiting_since", "active_at", "attempt_at",
-        "bytes_received", "bytes_sent", "done", "entry", "failure", "first_byte_at", "flag", "head", "lease", "reason",
-        "share", "started_at", "status", "target", "tunnel", "upstream_s",
+        "_first_byte_deadline", "_grpc", "_hash", "_held", "_idle_timeout_s", "_kept", "_own_authority",
+        "_queue_deadline", "_queued", "_record", "_request_deadline", "_request_ended", "_resume", "_resume_at",
+        "_retrying", "_scope", "_services", "_total_failure", "_upstream", "_upstream_deadline", "_waiting_since",
+        "active_at", "attempt_at", "bytes_received", "bytes_sent", "done", "entry", "failure", "first_byte_at", "flag",
+        "grpc_status", "head", "lease", "reason", "share", "started_at", "status", "target", "tunnel", "upstream_s",
     )  # fmt: skip
 
     def __init__(self, scope: Scope, services: Services, downstream: Downstream, head: RequestHead, now: float) -> None:
@@ -62,6 +66,7 @@ class Exchange:
         self._upstream: Upstream | None = None
         self._connecting: Connecting | None = None
         self._retrying: Retrying | None = None
+        self._grpc: GrpcAnswer | None = None
         self.lease: Lease | None = None
         self._held: list[Data] | None = None
         self._budgets: Sequence[Budget] = ()
@@ -80,6 +85,7 @@ class Exchange:
         self.share: Share | None = None
         self.failure: Failure | None = None
         self.flag = 0
+        self.grpc_status = -1
         self.reason = ""
         self.target = b""
         self.status = 0
@@ -121,7 +127,7 @@ class Exchange:
         if entry.split is None:
             self._answer_route(entry)
             return
-        if entry.is_timed or head.marks & _STEERING:
+        if entry.is_timed or head.marks & _TIMED:
             self._set_limits(entry, head)
         if entry.guard is not None and not self._pass(entry.guard, data):
             return
@@ -234,12 +240,18 @@ class Exchange:
         assert entry is not None
         if entry.retry is not None and head.status in entry.retry.statuses and self._is_retried(entry.retry, head, end):
             return
+        if self.head.grpc and self._is_held(GrpcAnswer(head), entry.retry, data, end):
+            return
+        self._begin_answer(head, data, end, now)
+
+    def _begin_answer(self, head: ResponseHead, data: Data, end: bool, now: float) -> None:
+        """This is the answer."""
         if self._retrying is not None:
             self._retrying.drop()
         self.first_byte_at = now
         self._first_byte_deadline = 0.0
         self.status = status = head.status
-        if status < 400:
+        if status < 400 and not (end and self._grpc is not None and self._grpc.read_status()):
             assert self.lease is not None
             self.lease.on_answer(now, now - self.attempt_at, self.bytes_received)
         if data:
@@ -260,6 +272,9 @@ class Exchange:
 
     def on_response_body(self, data: Data, end: bool) -> None:
         self.active_at = now = self._services.clock()
+        if self._grpc is not None and self._grpc.waits:
+            self._release_answer(self._grpc, data, end, now)
+            return
         self.bytes_sent += len(data)
         if end:
             self._stop_waiting(now)
@@ -399,7 +414,7 @@ class Exchange:
         assert downstream is not None
         if cluster.hash_of is not None:
             self._hash = hash_request(cluster.hash_of, head, downstream.peer.address)
-        if entry.is_special or head.marks & _STEERING:
+        if entry.is_special or head.marks & _TIMED:
             self._prepare(entry, cluster, now)
         if downstream.wake > now + self._idle_timeout_s:
             downstream.wake_at(self.next_deadline())
@@ -418,7 +433,7 @@ class Exchange:
             self._budgets = budgets = entry.budgets if cluster.budget is None else (*entry.budgets, cluster.budget)
             for budget in budgets:
                 budget.on_request(now)
-        if head.marks & _STEERING or now != self.started_at:
+        if head.marks & _TIMED or head.grpc or now != self.started_at:
             self._tell_upstream(entry, 1, now)
         elif entry.first_attempt:
             head.add_block(entry.first_attempt)
@@ -428,7 +443,7 @@ class Exchange:
         if entry.idle_timeout_s is not None:
             self._idle_timeout_s = entry.idle_timeout_s
         limit = entry.request_timeout_s
-        own = read_timeout_s(head) if head.marks & _STEERING else None
+        own = read_timeout_s(head) if head.marks & _TIMED else None
         if own is not None and (limit is None or own < limit):
             limit, self._total_failure = own, errors.CLIENT_DEADLINE
         if limit is not None:
@@ -562,9 +577,41 @@ class Exchange:
 
     def _is_retried(self, policy: RetryPolicy, head: ResponseHead, end: bool) -> bool:
         """Whether this is not to be the answer, but another attempt is made."""
-        retrying, now = self._find_retrying(policy), self.active_at
+        retrying = self._find_retrying(policy)
         if not retrying.is_unwanted(head, self.head):
             return False
+        return self._replace_answer(retrying, head, end, judge_status(head.status), f"answered {head.status}")
+
+    def _is_held(self, answer: GrpcAnswer, policy: RetryPolicy | None, data: Data, end: bool) -> bool:
+        """Whether the head of a gRPC answer waits for what follows, or is not the answer at all."""
+        self._grpc = answer
+        if policy is None or not policy.grpc_statuses or data:
+            return False
+        if end:
+            return self._is_status_retried(policy, answer)
+        self._first_byte_deadline = 0.0
+        answer.waits = True
+        return True
+
+    def _release_answer(self, answer: GrpcAnswer, data: Data, end: bool, now: float) -> None:
+        """The first message of a gRPC answer is there, or its end without one."""
+        answer.waits = False
+        entry = self.entry
+        assert entry is not None
+        assert entry.retry is not None
+        if data or not self._is_status_retried(entry.retry, answer):
+            self._begin_answer(answer.head, data, end, now)
+
+    def _is_status_retried(self, policy: RetryPolicy, answer: GrpcAnswer) -> bool:
+        status = answer.read_status()
+        if status not in policy.grpc_statuses:
+            return False
+        reason = f"answered {status.name}"
+        return self._replace_answer(self._find_retrying(policy), answer.head, True, judge(status), reason)
+
+    def _replace_answer(self, retrying: Retrying, head: ResponseHead, end: bool, outcome: Outcome, reason: str) -> bool:
+        """Make another attempt in place of an unwanted answer; whether there is one."""
+        now = self.active_at
         delay_s = retrying.after_answer(head, self._services.wall(), now, self._request_deadline)
         if delay_s is None:
             self.flag = retrying.flag
@@ -575,7 +622,7 @@ class Exchange:
             upstream.give_back(now)
         else:
             upstream.abort()
-        self._try_again(judge_status(head.status), f"answered {head.status}", delay_s)
+        self._try_again(outcome, reason, delay_s)
         return True
 
     def _try_again(self, outcome: Outcome, reason: str, delay_s: float) -> None:
@@ -586,7 +633,7 @@ class Exchange:
         self.active_at = now = self._services.clock()
         self._stop_waiting(now)
         self._upstream_deadline = self._first_byte_deadline = self._queue_deadline = 0.0
-        self.lease = None
+        self.lease = self._grpc = None
         lease.release(outcome, now, now - self.attempt_at)
         retrying.begin(lease.endpoint, reason, now)
         if self._held is None:
@@ -668,13 +715,14 @@ class Exchange:
             return
         self.failure = failure
         self._drop_upstream()
+        head = self.head
         if self.status:
             assert self._downstream is not None
-            self._downstream.abort()
+            self._downstream.abort(describe_grpc(failure, head.request_id, self.reason) if head.grpc else NO_FIELDS)
             self._finish()
         else:
-            answer = make_error(failure, self.head.request_id, self.reason, fields)
-            self._answer(*answer, close=failure.close)
+            make = make_grpc_error if head.grpc else make_error
+            self._answer(*make(failure, head.request_id, self.reason, fields), close=failure.close)
 
     def _answer(self, head: ResponseHead, body: bytes, *, close: bool) -> None:
         head.length = len(body)
@@ -697,6 +745,8 @@ class Exchange:
         lease = self.lease
         if lease is not None:
             outcome = _OK if self.failure is None and self.status < 400 else _judge(self)
+            if self.head.grpc:
+                outcome = self._judge_call(outcome)
             lease.release(outcome, now, now - self.attempt_at)
         if self._budgets:
             for budget in self._budgets:
@@ -710,6 +760,8 @@ class Exchange:
             self.bytes_sent,
             now - self.started_at, self.upstream_s,
         )  # fmt: skip
+        if self.head.grpc:
+            self._count_call()
         if self.tunnel:
             services.counters.add(Word.TUNNELS_ACTIVE, -1)
         downstream, self._downstream = self._downstream, None
@@ -717,6 +769,23 @@ class Exchange:
         assert downstream is not None
         services.log(self, downstream.peer, now)
         downstream.on_exchange_done(self._request_ended, now)
+
+    def _judge_call(self, outcome: Outcome) -> Outcome:
+        """A gRPC answer tells by its status how it went."""
+        if self.failure is not None or self._grpc is None or self._grpc.waits:
+            return outcome
+        status = self._grpc.read_status()
+        return judge(status) if status else outcome
+
+    def _count_call(self) -> None:
+        if self.failure is not None:
+            status = grpc_status(self.failure)
+        elif self._grpc is not None:
+            status = self._grpc.read_status()
+        else:
+            status = from_http(self.status)
+        self.grpc_status = status
+        self._services.counters.add(self._record + _GRPC + status)
 
 
 _OK = Outcome.OK

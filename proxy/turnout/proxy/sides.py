@@ -7,7 +7,7 @@ from turnout.proxy.cluster.cluster import Cluster
 from turnout.proxy.cluster.endpoint import Endpoint
 from turnout.proxy.cluster.lease import Lease
 from turnout.proxy.filters.peer import Peer
-from turnout.proxy.http.head import Data, RequestHead, ResponseHead
+from turnout.proxy.http.head import NO_FIELDS, Data, Fields, RequestHead, ResponseHead
 from turnout.proxy.route.table import Table
 from turnout.proxy.telemetry.counters import Counters
 
@@ -34,8 +34,9 @@ class Downstream(Protocol):
 
     def send_tunnel_data(self, data: bytes) -> None: ...
 
-    def abort(self) -> None:
-        """End the connection so that the answer can't be taken for complete."""
+    def abort(self, trailers: Fields = NO_FIELDS) -> None:
+        """End the answer so that it can't be taken for complete: with the connection or the stream, or, if there are
+        `trailers` that say so and the protocol has a place for them, with these."""
 
     def on_exchange_done(self, request_ended: bool, now: float) -> None: ...
 

@@ -43,6 +43,7 @@ def log(path: bytes, query: bytes, request_id: bytes, reason: str, route: str, c
         head=head, target=b"", reason=reason, failure=NO_ENDPOINT, status=503, lease=None,
         entry=SimpleNamespace(name=route), share=SimpleNamespace(cluster=cluster),
         started_at=1.0, first_byte_at=0.0, upstream_s=0.0, bytes_received=0, bytes_sent=0, attempts=2, flag=0,
+        grpc_status=-1,
     )  # fmt: skip
     file = FakeLogFile()
     access_log = AccessLog(cast(LogFile, file), json=as_json, wall=lambda: 1_700_000_000.0)

@@ -1,7 +1,8 @@
 """Deadlines between proxies: what a trusted client says it will wait for, and what is left of it for the upstream.
 
 `x-request-timeout-ms` is ours, `x-envoy-expected-rq-timeout-ms` what Envoy tells its upstreams. Both are whole
-milliseconds from when the request came. Rules of the house:
+milliseconds from when the request came. A gRPC call has `grpc-timeout`, which is every client's to say. Rules of the
+house:
 
 * They only shorten: the earliest of them and of the route's own limits holds.
 * Untrusted peers' are gone by then (`filters.steering`). Of a trusted one, what is not a whole number above 0 is
@@ -12,6 +13,7 @@ milliseconds from when the request came. Rules of the house:
 
 import re
 
+from turnout.proxy.http import grpc
 from turnout.proxy.http.head import RequestHead
 from turnout.proxy.http.names import Mark
 
@@ -26,11 +28,13 @@ _is_number = re.compile(rb"[0-9]{1,13}").fullmatch
 
 
 def read_timeout_s(head: RequestHead) -> float | None:
-    """How long the client will wait, seconds; None if it does not say. Cheap for a head without steering fields."""
-    if not head.marks & _STEERING:
-        return None
-    least = min(_read_ms(head, TIMEOUT), _read_ms(head, EXPECTED))
-    return least / 1000 if least < MAX_TIMEOUT_MS else None
+    """How long the client will wait, seconds; None if it does not say. Cheap for a head without such fields."""
+    own = grpc.parse_timeout_s(head.grpc_timeout) if head.grpc_timeout else None
+    if head.marks & _STEERING:
+        least = min(_read_ms(head, TIMEOUT), _read_ms(head, EXPECTED))
+        if least < MAX_TIMEOUT_MS and (own is None or least / 1000 < own):
+            return least / 1000
+    return own
 
 
 def set_timeout(head: RequestHead, remaining_s: float) -> None:
@@ -39,6 +43,9 @@ def set_timeout(head: RequestHead, remaining_s: float) -> None:
     `remaining_s` is to the earliest deadline of this attempt; Envoy, too, tells the least of `per_try_timeout` and what
     is left of the route's timeout (source/common/router/router.cc, `setTimeoutHeaders`).
     """
+    if head.grpc:
+        head.grpc_timeout = grpc.encode_timeout(remaining_s)
+        return
     # Codecs write marked names in lower case; so does this, for an earlier attempt.
     if b"-timeout-ms: " in head.block:
         head.remove(_NAMES)

@@ -130,12 +130,12 @@ class RequestHead(Head):
     """A request. `path` is normalised and without its query; `host` is in lower case and without its port.
 
     `trace_id` is that of a valid `traceparent`, empty without one. `minor` is 0 or 1 for HTTP/1, and 2 for HTTP/2.
-    `grpc`: it is a call of gRPC, over HTTP/2.
+    `grpc`: it is a call of gRPC, over HTTP/2; its `grpc-timeout` is `grpc_timeout` and no field.
     """
 
     __slots__ = (
-        "authority", "grpc", "host", "keep_alive", "method", "minor", "path", "query", "request_id", "trace_id",
-        "upgrade",
+        "authority", "grpc", "grpc_timeout", "host", "keep_alive", "method", "minor", "path", "query", "request_id",
+        "trace_id", "upgrade",
     )  # fmt: skip
 
     # Written out, and not by super(): one is made for each request.
@@ -146,6 +146,7 @@ class RequestHead(Head):
         self.named = NO_NAMES
         self._fields = self._lower = self._answers = None
         self.method = self.path = self.authority = self.request_id = self.trace_id = self.upgrade = b""
+        self.grpc_timeout = b""
         self.query: bytes | None = None
         self.host = ""
         self.minor = 1
@@ -173,6 +174,7 @@ class RequestHead(Head):
         head.minor = self.minor
         head.keep_alive = self.keep_alive
         head.grpc = self.grpc
+        head.grpc_timeout = self.grpc_timeout
         return head
 
     @property

@@ -30,6 +30,8 @@ class Mark(IntFlag):
     TRACEPARENT = 2_048
     STEERING = 4_096
     KEEP_ALIVE = 8_192
+    # Of gRPC calls alone, and in an attribute
+    GRPC_TIMEOUT = 16_384
 
 
 REQUEST_MARKS: dict[bytes, int] = {

@@ -26,6 +26,8 @@ def request_fields(head: RequestHead, scheme: bytes) -> Fields:
         fields.append((b"content-length", b"%d" % head.length))
     if head.grpc or head.marks & _TE:
         fields.append(_TRAILERS)
+    if head.grpc_timeout:
+        fields.append((b"grpc-timeout", head.grpc_timeout))
     return fields
 
 

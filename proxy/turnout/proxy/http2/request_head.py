@@ -17,7 +17,7 @@ from turnout.proxy.http2.fields import FieldTuple, Marks, size_of
 from turnout.proxy.telemetry.trace import read_trace_id
 
 _HOST, _LENGTH, _TE = int(Mark.HOST), int(Mark.CONTENT_LENGTH), int(Mark.TE)
-_TRACEPARENT = int(Mark.TRACEPARENT)
+_TRACEPARENT, _GRPC_TIMEOUT = int(Mark.TRACEPARENT), int(Mark.GRPC_TIMEOUT)
 _UNKEPT = int(Mark.REQUEST_ID | Mark.TRACEPARENT | Mark.UPGRADE)
 _GRPC = b"application/grpc"
 _COLON = 58
@@ -56,6 +56,7 @@ class RequestHeads:
         cookies: list[bytes] = []
         pseudo: dict[bytes, bytes] = {}
         host: bytes | None = None
+        timeout = b""
         for name, value in fields:
             if name[0] == _COLON:
                 pseudo[name] = value
@@ -67,6 +68,9 @@ class RequestHeads:
                     continue
                 if name == b"content-type" and value.startswith(_GRPC):
                     head.grpc = value == _GRPC or value[len(_GRPC) : len(_GRPC) + 1] in (b"+", b";")
+                elif name == b"grpc-timeout" and not timeout:
+                    timeout = value
+                    continue
                 kept.append((name, value))
                 continue
             head.marks |= mark
@@ -82,6 +86,12 @@ class RequestHeads:
                     head.trace_id = read_trace_id(value)
         if cookies:
             kept.append((b"cookie", b"; ".join(cookies)))  # §8.2.3
+        if timeout:
+            if head.grpc:
+                head.grpc_timeout = timeout
+                head.marks |= _GRPC_TIMEOUT
+            else:
+                kept.append((b"grpc-timeout", timeout))
         head.block = make_block(kept)
         self._apply_target(head, pseudo, host)
         if not end and not head.marks & _LENGTH and not head.upgrade:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from turnout.proxy.errors import Flag
 from turnout.proxy.exchange import Exchange
 from turnout.proxy.filters.peer import Peer
+from turnout.proxy.http.grpc import GrpcStatus
 from turnout.proxy.net.log_file import FLUSH_BYTES, LogFile
 from turnout.proxy.telemetry.access_log import JSON, TEXT, Milliseconds, Outcomes, Requests, escape
 
@@ -17,14 +18,16 @@ class AccessLog:
     """Writes one line an exchange. `flush` is to be called about once a second."""
 
     __slots__ = (
-        "_buffer", "_file", "_line", "_millisecond", "_milliseconds", "_missing", "_now", "_offset_s", "_outcomes",
-        "_requests", "_second", "_wall", "_wall_at",
+        "_buffer", "_file", "_grpc_statuses", "_line", "_millisecond", "_milliseconds", "_missing", "_now",
+        "_offset_s", "_outcomes", "_requests", "_second", "_wall", "_wall_at",
     )  # fmt: skip
 
     def __init__(self, file: LogFile, *, json: bool, wall: Callable[[], float] = time.time) -> None:
         self._file = file
         self._buffer = file.buffer
         self._line, request, outcome, self._missing = JSON if json else TEXT
+        quoted = b'"%b"' if json else b"%b"
+        self._grpc_statuses = [quoted % status.name.encode() for status in GrpcStatus]
         self._requests = Requests(request)
         self._outcomes = Outcomes(outcome)
         self._milliseconds = Milliseconds()
@@ -59,6 +62,7 @@ class AccessLog:
             peer.address,
             request_id if request_id.isalnum() else escape(request_id),
             head.trace_id,
+            self._missing if exchange.grpc_status < 0 else self._grpc_statuses[exchange.grpc_status],
         )
         if len(buffer) > FLUSH_BYTES:
             self._file.flush()

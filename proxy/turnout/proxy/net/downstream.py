@@ -15,7 +15,7 @@ from typing import cast
 from turnout.proxy.errors import HEAD_TIMEOUT, OVERLOADED, Failure
 from turnout.proxy.exchange import Exchange
 from turnout.proxy.filters.peer import Peer
-from turnout.proxy.http.head import CHUNKED, UNTIL_CLOSE, Data, Fields, RequestHead, ResponseHead
+from turnout.proxy.http.head import CHUNKED, NO_FIELDS, UNTIL_CLOSE, Data, Fields, RequestHead, ResponseHead
 from turnout.proxy.http1.encode import encode_chunk, encode_response
 from turnout.proxy.http1.heads import COPIED_BYTES
 from turnout.proxy.http1.request import RequestDecoder
@@ -209,7 +209,7 @@ class DownstreamConnection(asyncio.Protocol):
     def send_tunnel_data(self, data: bytes) -> None:
         self._transport.write(data)
 
-    def abort(self) -> None:
+    def abort(self, trailers: Fields = NO_FIELDS) -> None:
         """Cut the answer short, also if the client does not read what was written before.
 
         Where only the end of the connection would end the answer, that must be a reset.

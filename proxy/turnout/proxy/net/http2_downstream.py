@@ -307,11 +307,6 @@ class DownstreamStream(Stream):
         elif data or end:
             self.send(data, end)
 
-    def end_with(self, trailers: Fields) -> None:
-        """End an answer that has begun with these trailers, in place of what was to come."""
-        self._connection.session.send_trailers(self.id, trailers)
-        self._connection.schedule_flush()
-
     def begin_tunnel(self, head: ResponseHead) -> None:
         connection = self._connection
         connection.session.respond(self.id, response_fields(head), end=False)
@@ -322,9 +317,13 @@ class DownstreamStream(Stream):
     def send_tunnel_data(self, data: bytes) -> None:
         self.send(data, False)
 
-    def abort(self) -> None:
+    def abort(self, trailers: Fields = NO_FIELDS) -> None:
         """End the answer so that it can't be taken for complete."""
-        self.reset(Error.INTERNAL_ERROR)
+        if trailers:
+            self._connection.session.send_trailers(self.id, trailers)
+            self._connection.schedule_flush()
+        else:
+            self.reset(Error.INTERNAL_ERROR)
 
     def on_exchange_done(self, request_ended: bool, now: float) -> None:
         exchange, self.exchange = self.exchange, None

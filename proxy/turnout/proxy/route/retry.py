@@ -21,6 +21,10 @@ connection that closed when nothing was sent is the same as a `refused-stream`: 
 By status: `5xx` is 500 to 599, `gateway-error` 502, 503 and 504, `retriable-4xx` 409, and `codes` are
 `retriable_status_codes`. An answer with `x-envoy-ratelimited` is never retried, as in Envoy without
 `envoy-ratelimited`; one with `x-envoy-overloaded` may be: another endpoint may have room.
+
+By gRPC status (Envoy `cancelled`, `deadline-exceeded`, `internal`, `resource-exhausted`, `unavailable`), from the head
+or, which Envoy does not do, from the trailers. A route that names statuses says by that which calls may be repeated, as
+gRPC's own `retryPolicy` does; the method is not asked.
 """
 
 from math import inf
@@ -28,6 +32,7 @@ from math import inf
 from turnout.predictors.calls import is_inference
 from turnout.proxy import errors
 from turnout.proxy.errors import Failure
+from turnout.proxy.http.grpc import GrpcStatus
 from turnout.proxy.http.head import RequestHead, ResponseHead
 from turnout.proxy.http.retry_after import parse_retry_after
 from turnout.rules.resilience import Retry
@@ -42,6 +47,13 @@ _STATUSES = {
     "5xx": frozenset(range(500, 600)),
     "gateway-error": frozenset({502, 503, 504}),
     "retriable-4xx": frozenset({409}),
+}
+_GRPC_STATUSES = {
+    "cancelled": GrpcStatus.CANCELLED,
+    "deadline-exceeded": GrpcStatus.DEADLINE_EXCEEDED,
+    "internal": GrpcStatus.INTERNAL,
+    "resource-exhausted": GrpcStatus.RESOURCE_EXHAUSTED,
+    "unavailable": GrpcStatus.UNAVAILABLE,
 }
 _ANY_RESET = frozenset({"reset", "5xx", "gateway-error"})
 _NOT_SENT = _ANY_RESET | {"reset-before-request"}
@@ -65,13 +77,14 @@ class RetryPolicy:
 
     __slots__ = (
         "_after_sent", "_back_off_s", "_before_sent", "_honours_retry_after", "_max_back_off_s", "attempts", "budget",
-        "only_idempotent", "other_endpoint", "replay_bytes", "replays", "statuses",
+        "grpc_statuses", "only_idempotent", "other_endpoint", "replay_bytes", "replays", "statuses",
     )  # fmt: skip
 
     def __init__(self, config: Retry) -> None:
         on = frozenset(config.on)
         self.attempts = config.attempts
         self.statuses = frozenset(config.codes).union(*(_STATUSES.get(condition, ()) for condition in on))
+        self.grpc_statuses = frozenset(status for condition, status in _GRPC_STATUSES.items() if condition in on)
         self._after_sent = frozenset(failure for failure, sent, _ in _CONDITIONS if sent & on)
         self._before_sent = frozenset(failure for failure, _, not_sent in _CONDITIONS if not_sent & on)
         self._back_off_s = config.back_off_s
@@ -80,7 +93,7 @@ class RetryPolicy:
         self.only_idempotent = config.only_idempotent
         self.other_endpoint = config.other_endpoint
         self.replay_bytes = config.replay_bytes
-        self.replays = bool(self.statuses or self._after_sent - {errors.CONNECT_FAILED})
+        self.replays = bool(self.statuses or self.grpc_statuses or self._after_sent - {errors.CONNECT_FAILED})
         self.budget = config.budget
 
     def __repr__(self) -> str:

@@ -12,6 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
+from turnout.proxy.http.grpc import GrpcStatus
 from turnout.proxy.supervisor.counters import Counts, RecordWords, requests_of
 from turnout.proxy.supervisor.state import Facts
 from turnout.proxy.supervisor.states.metrics import state_families
@@ -101,6 +102,7 @@ class ProxyCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         yield self._requests()
+        yield self._calls()
         for word, name, text in ROUTE_HISTOGRAMS:
             yield self._histogram(name, text, word)
         yield from _families(CounterMetricFamily, self._routes, ROUTE, ROUTE_COUNTERS)
@@ -128,6 +130,16 @@ class ProxyCollector(Collector):
         for labels, words in self._routes:
             for code, flag, value in requests_of(words):
                 family.add_metric([*labels, code, flag], value)
+        return family
+
+    def _calls(self) -> Metric:
+        family = CounterMetricFamily(
+            "turnout_grpc_requests", "Calls of gRPC that ended", labels=[*ROUTE, "grpc_status"]
+        )
+        for labels, words in self._routes:
+            for status in GrpcStatus:
+                if words[RouteWord.GRPC + status]:
+                    family.add_metric([*labels, status.name], words[RouteWord.GRPC + status])
         return family
 
     def _histogram(self, name: str, text: str, word: int) -> Metric:

@@ -27,6 +27,7 @@ BOUNDS_S = (
 """Upper bounds of the latency buckets: 0.1 ms, a proxy's own share, to 5 min, a long generation."""
 
 FLAGS = len(Flag)
+GRPC_STATUSES = 17
 CODE_CLASSES = ("none", "1xx", "2xx", "3xx", "4xx", "5xx")
 HISTOGRAM_WORDS = len(BOUNDS_S) + 2
 
@@ -54,7 +55,7 @@ GAUGES = Word.CONNECTIONS_TOTAL
 """Words below this are gauges, set to zero by the supervisor when their worker died."""
 
 HEADER_WORDS = 64
-RECORD_WORDS = 192
+RECORD_WORDS = 208
 RECORDS = 65_536
 BLOCK_BYTES = 8 * (HEADER_WORDS + RECORDS * RECORD_WORDS)
 BUCKETS_TABLE = HEADER_WORDS + RECORDS * RECORD_WORDS
@@ -74,6 +75,8 @@ class RouteWord(IntEnum):
     UPSTREAM = DOWNSTREAM + HISTOGRAM_WORDS
     PROXY = UPSTREAM + HISTOGRAM_WORDS
     REQUESTS = PROXY + HISTOGRAM_WORDS
+    GRPC = REQUESTS + len(CODE_CLASSES) * FLAGS
+    """Calls of gRPC that ended, by status."""
     BUCKET = RECORD_WORDS - 3
     """Of the route's rate limit: a token bucket, the one that header values share for which there is no place, and how
     often that was asked."""
@@ -164,4 +167,4 @@ class Layout:
         return offset
 
 
-assert RouteWord.REQUESTS + len(CODE_CLASSES) * FLAGS <= RouteWord.BUCKET
+assert RouteWord.GRPC + GRPC_STATUSES <= RouteWord.BUCKET
