@@ -106,7 +106,8 @@ def test_envoy_repeats_what_was_sent_only_if_the_match_takes_nothing_else(match:
         "/v1/models/m/labels/l:predict", "/v2/models/m/infer", "/v2/models/m/versions/2/generate",
         "/v2/models/m/generate_stream", "/v2/models/m/ready", "/v2/models/m/infer/", "/v1/completions",
         "/openai/v1/chat/completions", "/v1/embeddings", "/v1/files", "/x/v1/embeddings",
-        "/v2/repository/models/m/load",
+        "/v2/repository/models/m/load", "/inference.GRPCInferenceService/ModelInfer",
+        "/inference.GRPCInferenceService/ModelStreamInfer", "/tensorflow.serving.PredictionService/Predict",
     ],
 )  # fmt: skip
 def test_an_exact_path_is_an_inference_call_as_for_the_proxy(path: str) -> None:

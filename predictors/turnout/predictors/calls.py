@@ -9,8 +9,11 @@ which are whole (a path that merely ends like one may be anything):
 | V2 (Open Inference Protocol and its generate extension) | `/v2/models/{m}[/versions/{v}]/infer`, `/generate`, \
 `/generate_stream` |
 | OpenAI | `/v1/completions`, `/v1/chat/completions`, `/v1/embeddings`; also under `/openai` (KServe) |
+| gRPC, V2 | `/inference.GRPCInferenceService/ModelInfer` |
+| gRPC, TensorFlow Serving | `/tensorflow.serving.PredictionService/Predict`, `Classify`, `Regress`, `MultiInference` |
 
-Not among them: what loads or unloads a model, uploads a file, starts a batch or a fine-tuning.
+Not among them: what loads or unloads a model, uploads a file, starts a batch or a fine-tuning; and streams of calls
+(Triton's `ModelStreamInfer`), of which a part may have been done.
 """
 
 import re
@@ -19,6 +22,8 @@ _is_call = re.compile(
     rb"/v1/models/[^/]+(?:/(?:versions|labels)/[^/]+)?:(?:predict|explain)"
     rb"|/v2/models/[^/]+(?:/versions/[^/]+)?/(?:infer|generate|generate_stream)"
     rb"|(?:/openai)?/v1/(?:completions|chat/completions|embeddings)"
+    rb"|/inference\.GRPCInferenceService/ModelInfer"
+    rb"|/tensorflow\.serving\.PredictionService/(?:Predict|Classify|Regress|MultiInference)"
 ).fullmatch
 
 
