@@ -32,6 +32,9 @@ from turnout.rules.resilience import (
     SlowStart,
 )
 
+Protocol = Literal["http1", "h2c", "h2", "auto"]
+"""HTTP/1.1, HTTP/2 in plain text with prior knowledge, HTTP/2 over TLS, or over TLS what ALPN agrees on."""
+
 PathKind = Literal["exact", "path_prefix", "prefix", "regex"]
 ValueKind = Literal["exact", "regex", "prefix", "suffix", "contains", "present", "range"]
 
@@ -234,7 +237,7 @@ class Endpoint(Record, frozen=True):
 
 
 class Cluster(Record, frozen=True):
-    """What stands behind one name: a Predictor, or a Kubernetes Service."""
+    """What stands behind one name: a Predictor, or a Kubernetes Service. `h2` and `auto` are spoken over TLS only."""
 
     name: str
     endpoints: tuple[Endpoint, ...] = ()
@@ -245,6 +248,7 @@ class Cluster(Record, frozen=True):
     outlier_detection: OutlierDetection | None = None
     health_check: HealthCheck | None = None
     slow_start: SlowStart | None = None
+    protocol: Protocol = "http1"
 
 
 class Snapshot(Record, frozen=True):

@@ -41,6 +41,7 @@ def compile_cluster(predictor: Predictor) -> Cluster:
         outlier_detection=None if outliers is None else _outlier_detection(outliers),
         health_check=None if spec.health_check is None else compile_health_check(spec.health_check, spec.api),
         slow_start=None if slow_start is None else _slow_start(slow_start),
+        protocol=spec.protocol,
     )
     return cluster
 

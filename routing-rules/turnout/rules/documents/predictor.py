@@ -9,6 +9,7 @@ from turnout.rules.documents.balancing import LoadBalancing, Locality, SlowStart
 from turnout.rules.documents.base import Duration, Port, Resource, Strict
 from turnout.rules.documents.breaking import CircuitBreaker, OutlierDetection
 from turnout.rules.documents.healthcheck import HealthCheck
+from turnout.rules.snapshot import Protocol
 
 
 class PredictorEndpoint(Strict, frozen=True, kw_only=True):
@@ -44,9 +45,11 @@ class PredictorSpec(Strict, frozen=True, kw_only=True):
     """How to reach a model server."""
 
     later: ClassVar = frozenset({"tls"})
-    later_values: ClassVar = {"protocol": frozenset({"h2c", "h2", "auto"})}
 
-    protocol: Annotated[Literal["http1"], Meta(description="What is spoken on the wire.")] = "http1"
+    protocol: Annotated[
+        Protocol,
+        Meta(description="What is spoken on the wire; h2c is HTTP/2 in plain text, h2 and auto (by ALPN) need tls."),
+    ] = "http1"
     api: Annotated[Api, Meta(description="The inference protocol; tells what healthCheck asks.")] = "none"
     endpoints: tuple[PredictorEndpoint, ...]
     connection: Connection = Connection()
