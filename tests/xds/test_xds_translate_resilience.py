@@ -1,6 +1,6 @@
 """What a Snapshot says of failures, slowness and too much survives the way to Envoy's words and back."""
 
-from typing import Any
+from typing import Any, get_args
 
 import envoy_messages as written
 import msgspec
@@ -112,6 +112,24 @@ def test_envoy_repeats_what_was_sent_only_if_the_match_takes_nothing_else(match:
 )  # fmt: skip
 def test_an_exact_path_is_an_inference_call_as_for_the_proxy(path: str) -> None:
     assert is_repeatable(s.Match(s.PathMatch("exact", path), "POST")) == is_inference(b"POST", path.encode())
+
+
+GRPC_WORDS = "cancelled,deadline-exceeded,internal,resource-exhausted,unavailable"
+
+
+def test_grpc_statuses_are_envoys_words_there_and_back() -> None:
+    on = tuple(get_args(r.GRPCRetryOn))
+    snapshot = snapshot_of(replace(TO_A, retry=r.Retry(on=("connect-failure", *on), only_idempotent=False)))
+    (route,) = routes_of(snapshot)
+    assert route.route.retry_policy.retry_on == f"connect-failure,{GRPC_WORDS}"
+    assert from_xds(to_xds(snapshot)) == snapshot
+    assert read_action(retry_policy={"retry_on": GRPC_WORDS}).retry.on == on
+
+
+def test_envoy_is_not_asked_to_repeat_by_grpc_status_what_may_not_be_repeated() -> None:
+    snapshot = snapshot_of(replace(TO_A, retry=r.Retry(on=("connect-failure", "unavailable"))), match=ANY)
+    assert routes_of(snapshot)[0].route.retry_policy.retry_on == "connect-failure"
+    assert from_xds(to_xds(snapshot)) == snapshot
 
 
 def test_a_retry_of_envoy_is_one_of_any_request_with_its_defaults() -> None:
