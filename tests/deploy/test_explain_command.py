@@ -225,3 +225,99 @@ kind: Predictor
 metadata: {name: iris}
 spec: {endpoints: [{address: 127.0.0.1, port: 8081}]}
 """
+
+
+GRPC = """\
+apiVersion: gateway.networking.k8s.io/v1
+kind: GRPCRoute
+metadata: {name: g}
+spec:
+  rules:
+  - matches: [{method: {service: a.B, method: M}}]
+    filters: [{type: ExtensionRef, extensionRef: {group: turnout.dev, kind: RoutePolicy, name: again}}]
+    backendRefs: [{name: p}]
+---
+apiVersion: turnout.dev/v1alpha1
+kind: RoutePolicy
+metadata: {name: again}
+spec: {grpcRetry: {codes: [UNAVAILABLE, RESOURCE_EXHAUSTED]}, idempotent: true}
+---
+apiVersion: turnout.dev/v1alpha1
+kind: Predictor
+metadata: {name: p}
+spec: {protocol: h2c, endpoints: [{address: 127.0.0.1, port: 9000}]}
+"""
+
+
+@pytest.fixture
+def calls(tmp_path: Path) -> str:
+    rules = tmp_path / "grpc.yaml"
+    rules.write_text(GRPC)
+    return str(rules)
+
+
+def test_a_grpc_call_is_asked_for_by_service_and_method(calls: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out = run(capsys, calls, "--grpc", "a.B/M")
+    assert code == 0
+    assert "request   POST /a.B/M, host localhost" in out
+    assert "route     grpcroute/default/g/0" in out
+    assert "header content-type must begin with 'application/grpc': yes" in out
+    assert "gRPC status RESOURCE_EXHAUSTED, gRPC status UNAVAILABLE" in out
+    code, out = run(capsys, calls, "--grpc", "a.B/N")
+    assert code == 1
+    assert "path must be /a.B/M, but is /a.B/N" in out
+
+
+IRIS = str(Path(__file__).parents[1] / "rules" / "grpc.yaml")
+OIP = "inference.GRPCInferenceService"
+
+
+@pytest.mark.parametrize(
+    ("words", "route", "backends"),
+    [
+        (("--grpc", f"{OIP}/ModelInfer"), "grpcroute/default/iris/infer", {"iris-v1": 90.0, "iris-v2": 10.0}),
+        (
+            ("--grpc", f"{OIP}/ModelInfer", "--header", "x-canary: true"),
+            "grpcroute/default/iris/canary",
+            {"iris-v2": 100.0},
+        ),
+        (("--grpc", f"{OIP}/ModelReady"), "grpcroute/default/iris/tell", {"iris-v1": 100.0}),
+        (("--grpc", f"{OIP}/RepositoryIndex"), "default/iris/0", {"iris-rest": 100.0}),
+        (("--path", "/v2/models/iris"), "default/iris/0", {"iris-rest": 100.0}),
+    ],
+)
+def test_each_call_of_an_example_goes_where_it_says(
+    capsys: pytest.CaptureFixture[str], words: tuple[str, ...], route: str, backends: dict[str, float]
+) -> None:
+    code, out = run(capsys, IRIS, *words, "-o", "json")
+    told = json.loads(out)
+    assert (code, told["route"]["route"]) == (0, route)
+    assert {b["name"]: b["percent"] for b in told["outcome"]["backends"]} == {
+        f"default/{name}": percent for name, percent in backends.items()
+    }
+
+
+def test_what_is_no_grpc_is_told_so(calls: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out = run(capsys, calls, "--method", "POST", "--path", "/a.B/M")
+    assert code == 1
+    assert "header content-type must begin with 'application/grpc', but is not there" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (("--grpc", "a.B"), "SERVICE/METHOD"),
+        (("--grpc", "/a.B/M"), "SERVICE/METHOD"),
+        (("--grpc", "a.B/"), "SERVICE/METHOD"),
+        (("--grpc", "a.B/M", "--method", "POST"), "--grpc says method and path"),
+        (("--grpc", "a.B/M", "--path", "/"), "--grpc says method and path"),
+        (("--grpc", "a.B/M", "--query", "a=b"), "--grpc says method and path"),
+        (("--grpc", "a.B/M N"), "the proxy refuses this request"),
+    ],
+)
+def test_what_is_no_call_is_refused(
+    calls: str, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], reason: str
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["explain", calls, *words])
+    assert reason in capsys.readouterr().err

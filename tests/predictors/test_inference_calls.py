@@ -26,6 +26,9 @@ from turnout.predictors.calls import is_inference
         "/openai/v1/completions",
         "/openai/v1/chat/completions",
         "/openai/v1/embeddings",
+        "/inference.GRPCInferenceService/ModelInfer",
+        "/tensorflow.serving.PredictionService/Predict",
+        "/tensorflow.serving.PredictionService/MultiInference",
     ],
 )
 def test_a_post_to_it_is_an_inference_call(path: str) -> None:
@@ -62,6 +65,11 @@ def test_a_post_to_it_is_an_inference_call(path: str) -> None:
         "/v1/chat/completions/chatcmpl-1",
         "/openai/openai/v1/completions",
         "/v1/models/bert:predict\n",
+        "/inference.GRPCInferenceService/ModelStreamInfer",
+        "/inference.GRPCInferenceService/RepositoryModelLoad",
+        "/inferenceXGRPCInferenceService/ModelInfer",
+        "/tensorflow.serving.ModelService/HandleReloadConfigRequest",
+        "/tensorflow.serving.PredictionService/Predict/x",
     ],
 )
 def test_what_only_looks_like_one_is_none(path: str) -> None:

@@ -83,6 +83,69 @@ def test_the_defaults_of_a_retry_budget_are_those_of_the_snapshot(load) -> None:
     assert forward(load(attached(TWO, ", retry: {}"), policy(text), BOTH)).retry == r.Retry()
 
 
+ALWAYS = r.Retry().on
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("{}", r.Retry()),
+        ("{codes: [UNAVAILABLE]}", r.Retry(on=(*ALWAYS, "unavailable"))),
+        (
+            "{attempts: 3, backoff: 1s, codes: "
+            "[UNAVAILABLE, RESOURCE_EXHAUSTED, CANCELLED, INTERNAL, DEADLINE_EXCEEDED]}",
+            r.Retry(
+                attempts=3,
+                on=(*ALWAYS, "cancelled", "deadline-exceeded", "internal", "resource-exhausted", "unavailable"),
+                back_off_s=1.0,
+            ),
+        ),
+        ("{attempts: 0}", r.Retry(attempts=0)),
+    ],
+)
+@pytest.mark.parametrize("kind", ["HTTPRoute", "GRPCRoute"])
+def test_retries_by_grpc_status_are_in_the_route(load, text: str, expected: r.Retry, kind: str) -> None:
+    rule = attached(ONE).replace("HTTPRoute", kind)
+    found = forward(load(rule, policy(f"grpcRetry: {text}"), BOTH.replace("spec: {", "spec: {protocol: h2c, ")))
+    assert found == s.Forward((s.Backend("default/p"),), retry=expected)
+
+
+def test_the_order_of_statuses_makes_no_other_version(load) -> None:
+    one, other = (
+        load(attached(), policy(f"grpcRetry: {{codes: [{statuses}]}}"), BOTH).snapshot
+        for statuses in ("INTERNAL, UNAVAILABLE", "UNAVAILABLE, INTERNAL")
+    )
+    assert one.version() == other.version()
+
+
+def test_a_policy_says_more_of_retries_by_grpc_status(load) -> None:
+    text = "grpcRetry: {codes: [INTERNAL]}, idempotent: true, replayBodyLimit: 1Ki"
+    expected = r.Retry(on=(*ALWAYS, "internal"), only_idempotent=False, replay_bytes=1024)
+    assert forward(load(attached(ONE), policy(text), BOTH)).retry == expected
+
+
+def test_beside_a_rule_s_retry_its_attempts_and_backoff_hold_and_the_answers_of_both(load) -> None:
+    rule = attached(ONE, ", retry: {attempts: 4, backoff: 2s, codes: [503]}")
+    expected = r.Retry(4, (*ALWAYS, "unavailable"), (503,), 2.0)
+    for more in ("", ", attempts: 4, backoff: 2s"):
+        assert forward(load(rule, policy(f"grpcRetry: {{codes: [UNAVAILABLE]{more}}}"), BOTH)).retry == expected
+
+
+@pytest.mark.parametrize(
+    ("retry", "grpc", "names"),
+    [
+        ("{attempts: 4}", "{attempts: 3}", ["grpcRetry.attempts"]),
+        ("{}", "{attempts: 3, backoff: 1s}", ["grpcRetry.attempts", "grpcRetry.backoff"]),
+        ("{attempts: 0}", "{codes: [UNAVAILABLE]}", ["grpcRetry"]),
+        ("{attempts: 0}", "{}, idempotent: true", ["idempotent", "grpcRetry"]),
+    ],
+)
+def test_what_a_rule_s_retry_overrules_is_told(load, retry: str, grpc: str, names: list[str]) -> None:
+    compiled = load(attached(TWO, f", retry: {retry}"), policy(f"grpcRetry: {grpc}"), BOTH)
+    assert told(compiled) == [("warning", AT_THE_REF, "no-effect")] * len(names)
+    assert [d.message.split(" ")[2] for d in compiled.diagnostics] == names
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -163,6 +226,7 @@ AT_THE_REF = "spec.rules[0].filters[0].extensionRef"
         (attached(), "retryBudget: {budget: {percent: 1}}", AT_THE_REF),
         (attached(), "replayBodyLimit: 1Ki", AT_THE_REF),
         (attached(TWO, ", retry: {attempts: 0}"), "idempotent: true", AT_THE_REF),
+        (attached(), "grpcRetry: {attempts: 0}, idempotent: true", AT_THE_REF),
         (attached(ONE), "splitBy: {header: a}", AT_THE_REF),
         (attached("[{name: p}, {name: q, weight: 0}]"), "splitBy: {header: a}", AT_THE_REF),
         (attached(TWO, ", timeouts: {backendRequest: 1s}"), "timeouts: {firstByte: 1s}", AT_THE_REF),
@@ -208,6 +272,13 @@ def test_what_a_rule_can_make_no_use_of_is_told_there(load, rule: str, spec: str
             "retryBudget.minRetryRate.count",
             "no-effect",
         ),
+        ("grpcRetry: {codes: [OK]}", "grpcRetry.codes[0]", "invalid-value"),
+        ("grpcRetry: {codes: [unavailable]}", "grpcRetry.codes[0]", "invalid-value"),
+        ("grpcRetry: {codes: [INTERNAL, INTERNAL]}", "grpcRetry.codes[1]", "duplicate"),
+        ("grpcRetry: {attempts: 101}", "grpcRetry.attempts", "invalid-value"),
+        ("grpcRetry: {backoff: 0s}", "grpcRetry.backoff", "invalid-duration"),
+        ("grpcRetry: {attempts: 0, codes: [INTERNAL]}", "grpcRetry.codes", "no-effect"),
+        ("grpcRetry: {on: [INTERNAL]}", "grpcRetry.on", "unknown-field"),
         ("replayBodyLimit: 1.5Mi", "replayBodyLimit", "invalid-value"),
         ("replayBodyLimit: -1", "replayBodyLimit", "invalid-value"),
         ("replayBodyLimit: 2Gi", "replayBodyLimit", "invalid-value"),

@@ -12,6 +12,7 @@ import pytest
 from turnout.rules.documents.balancing import LoadBalancing, SlowStart
 from turnout.rules.documents.base import Strict
 from turnout.rules.documents.breaking import CircuitBreaker, OutlierDetection
+from turnout.rules.documents.grpcroute import GRPCRule
 from turnout.rules.documents.healthcheck import HealthCheck
 from turnout.rules.documents.httproute import Rule
 from turnout.rules.documents.predictor import PredictorSpec
@@ -26,6 +27,7 @@ SECTIONS = {
     "outlierDetection": (OutlierDetection, ""),
     "healthCheck": (HealthCheck, ""),
     "HTTPRoute": (Rule, "rules[]."),
+    "GRPCRoute": (GRPCRule, "rules[]."),
     "RoutePolicy": (RoutePolicySpec, ""),
 }
 

@@ -57,10 +57,9 @@ def test_all_errors_of_a_run_are_told_with_file_line_and_path(load) -> None:
         (HEAD + "  rules: [{sessionPersistence: {}}]", "spec.rules[0].sessionPersistence"),
         (HEAD + "  rules: [{filters: [{type: CORS}]}]", "spec.rules[0].filters[0].type"),
         (PREDICTOR + "  endpoints: []\n  tls: {}", "spec.tls"),
-        *[(PREDICTOR + f"  endpoints: []\n  protocol: {p}", "spec.protocol") for p in ("h2", "h2c", "auto")],
         (GATEWAY + "  listeners: [{name: a, port: 80, protocol: HTTPS}]", "spec.listeners[0].protocol"),
         (GATEWAY + "  listeners: [{name: a, port: 80, protocol: HTTP, tls: {}}]", "spec.listeners[0].tls"),
-        ("apiVersion: gateway.networking.k8s.io/v1\nkind: GRPCRoute\n", "kind"),
+        ("apiVersion: gateway.networking.k8s.io/v1\nkind: TLSRoute\n", "kind"),
         (
             "apiVersion: turnout.dev/v1alpha1\nkind: RoutePolicy\nmetadata: {name: p}\nspec: {mirrorBy: {}}\n",
             "spec.mirrorBy",

@@ -19,7 +19,7 @@ from turnout.xds.client.reading import read_delta, read_sotw
 from turnout.xds.client.sotw import SotwSession
 from turnout.xds.resources import CLUSTER, ENDPOINTS, LISTENER, ROUTES
 
-BAD_ROUTES = routes(to("a", retry_policy={"retry_on": "unavailable"}))
+BAD_ROUTES = routes(to("a", retry_policy={"retry_on": "retriable-headers"}))
 
 
 class Delta:

@@ -20,7 +20,7 @@ from turnout.rules.source import Loaded, Update
 from turnout.xds.client.options import Variant, XdsOptions
 from turnout.xds.client.source import XdsSource
 
-BAD_ROUTES = routes(to("a", retry_policy={"retry_on": "unavailable"}))
+BAD_ROUTES = routes(to("a", retry_policy={"retry_on": "retriable-headers"}))
 
 
 class Follower:

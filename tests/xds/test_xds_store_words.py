@@ -40,6 +40,12 @@ def test_a_changed_weight_is_traffic_that_moves() -> None:
     assert diff(ROUTE, after) == ["iris: 10 % of traffic moves from iris-v1 to iris-v2"]
 
 
+def test_a_changed_weight_of_calls_is_traffic_that_moves_too() -> None:
+    grpc = ROUTE.replace("HTTPRoute", "GRPCRoute")
+    after = grpc.replace("90", "80").replace("10", "20")
+    assert diff(grpc, after) == ["iris: 10 % of traffic moves from iris-v1 to iris-v2"]
+
+
 def test_weights_are_told_as_shares_whatever_their_sum() -> None:
     assert diff(ROUTE, ROUTE.replace("90", "10")) == ["iris: 40 % of traffic moves from iris-v1 to iris-v2"]
     assert diff(ROUTE, ROUTE.replace("90", "9").replace("10", "1")) == ["iris: weights change, and no traffic moves"]

@@ -89,7 +89,7 @@ def test_what_people_write_is_taken() -> None:
         ({"route": {"cluster": ""}}, "route.cluster"),
         ({"route": {"cluster_header": "x"}}, "route.cluster_header"),
         ({"route": {**TO_A, "idle_timeout": "0s"}}, "route.idle_timeout"),
-        (retrying(retry_on="5xx,unavailable"), "route.retry_policy.retry_on"),
+        (retrying(retry_on="5xx,retriable-headers"), "route.retry_policy.retry_on"),
         (retrying(retriable_headers=[{"name": "a"}]), "route.retry_policy.retriable_headers"),
         (retrying(retriable_status_codes=[99]), "route.retry_policy.retriable_status_codes"),
         (retrying(per_try_idle_timeout="1s"), "route.retry_policy.per_try_idle_timeout"),

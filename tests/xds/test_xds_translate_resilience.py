@@ -1,6 +1,6 @@
 """What a Snapshot says of failures, slowness and too much survives the way to Envoy's words and back."""
 
-from typing import Any
+from typing import Any, get_args
 
 import envoy_messages as written
 import msgspec
@@ -106,11 +106,30 @@ def test_envoy_repeats_what_was_sent_only_if_the_match_takes_nothing_else(match:
         "/v1/models/m/labels/l:predict", "/v2/models/m/infer", "/v2/models/m/versions/2/generate",
         "/v2/models/m/generate_stream", "/v2/models/m/ready", "/v2/models/m/infer/", "/v1/completions",
         "/openai/v1/chat/completions", "/v1/embeddings", "/v1/files", "/x/v1/embeddings",
-        "/v2/repository/models/m/load",
+        "/v2/repository/models/m/load", "/inference.GRPCInferenceService/ModelInfer",
+        "/inference.GRPCInferenceService/ModelStreamInfer", "/tensorflow.serving.PredictionService/Predict",
     ],
 )  # fmt: skip
 def test_an_exact_path_is_an_inference_call_as_for_the_proxy(path: str) -> None:
     assert is_repeatable(s.Match(s.PathMatch("exact", path), "POST")) == is_inference(b"POST", path.encode())
+
+
+GRPC_WORDS = "cancelled,deadline-exceeded,internal,resource-exhausted,unavailable"
+
+
+def test_grpc_statuses_are_envoys_words_there_and_back() -> None:
+    on = tuple(get_args(r.GRPCRetryOn))
+    snapshot = snapshot_of(replace(TO_A, retry=r.Retry(on=("connect-failure", *on), only_idempotent=False)))
+    (route,) = routes_of(snapshot)
+    assert route.route.retry_policy.retry_on == f"connect-failure,{GRPC_WORDS}"
+    assert from_xds(to_xds(snapshot)) == snapshot
+    assert read_action(retry_policy={"retry_on": GRPC_WORDS}).retry.on == on
+
+
+def test_envoy_is_not_asked_to_repeat_by_grpc_status_what_may_not_be_repeated() -> None:
+    snapshot = snapshot_of(replace(TO_A, retry=r.Retry(on=("connect-failure", "unavailable"))), match=ANY)
+    assert routes_of(snapshot)[0].route.retry_policy.retry_on == "connect-failure"
+    assert from_xds(to_xds(snapshot)) == snapshot
 
 
 def test_a_retry_of_envoy_is_one_of_any_request_with_its_defaults() -> None:

@@ -8,12 +8,12 @@ which are whole (a path that merely ends like one may be anything):
 | V1 (KServe, TensorFlow Serving) | `/v1/models/{m}[/versions/{v} or /labels/{l}]:predict`, `…:explain` |
 | V2 (Open Inference Protocol and its generate extension) | `/v2/models/{m}[/versions/{v}]/infer`, `/generate`, \
 `/generate_stream` |
-| V2 over gRPC | `/inference.GRPCInferenceService/ModelInfer`, `/ModelStreamInfer` (Triton) |
-| TensorFlow Serving over gRPC | `/tensorflow.serving.PredictionService/Predict`, `/Classify`, `/Regress`, \
-`/MultiInference` |
 | OpenAI | `/v1/completions`, `/v1/chat/completions`, `/v1/embeddings`; also under `/openai` (KServe) |
+| gRPC, V2 | `/inference.GRPCInferenceService/ModelInfer` |
+| gRPC, TensorFlow Serving | `/tensorflow.serving.PredictionService/Predict`, `Classify`, `Regress`, `MultiInference` |
 
-Not among them: what loads or unloads a model, uploads a file, starts a batch or a fine-tuning.
+Not among them: what loads or unloads a model, uploads a file, starts a batch or a fine-tuning; and streams of calls
+(Triton's `ModelStreamInfer`), of which a part may have been done.
 """
 
 import re
@@ -22,7 +22,7 @@ _is_call = re.compile(
     rb"/v1/models/[^/]+(?:/(?:versions|labels)/[^/]+)?:(?:predict|explain)"
     rb"|/v2/models/[^/]+(?:/versions/[^/]+)?/(?:infer|generate|generate_stream)"
     rb"|(?:/openai)?/v1/(?:completions|chat/completions|embeddings)"
-    rb"|/inference\.GRPCInferenceService/(?:ModelInfer|ModelStreamInfer)"
+    rb"|/inference\.GRPCInferenceService/ModelInfer"
     rb"|/tensorflow\.serving\.PredictionService/(?:Predict|Classify|Regress|MultiInference)"
 ).fullmatch
 

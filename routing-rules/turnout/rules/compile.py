@@ -11,12 +11,15 @@ from turnout.rules import snapshot as s
 from turnout.rules.canonical import make_canonical
 from turnout.rules.checks.document import check_document, check_names
 from turnout.rules.compiler.attach import Listeners, Socket
+from turnout.rules.compiler.grpcroutes import compile_grpcroute
 from turnout.rules.compiler.lint import lint_shadows, lint_unused
 from turnout.rules.compiler.policies import Policies
+from turnout.rules.compiler.precedence import age_of
 from turnout.rules.compiler.references import References
 from turnout.rules.compiler.routes import Entry, compile_route
 from turnout.rules.diagnostics import Diagnostic
 from turnout.rules.documents.document import Document, Report
+from turnout.rules.documents.grpcroute import GRPCRoute
 from turnout.rules.documents.httproute import HTTPRoute
 
 
@@ -60,12 +63,16 @@ def _deal(
         name: {domain: [] for domain in socket.own_domains()} for name, socket in listeners.sockets.items()
     }
     everything = []
-    for document in documents:
-        if not isinstance(document.resource, HTTPRoute):
-            continue
-        entries = compile_route(document, document.resource, references, policies, report)
+    for document in sorted(documents, key=_attachment_order):
+        match document.resource:
+            case HTTPRoute() as route:
+                entries = compile_route(document, route, references, policies, report)
+            case GRPCRoute() as route:
+                entries = compile_grpcroute(document, route, references, policies, report)
+            case _:
+                continue
         everything += entries
-        for binding in listeners.bind(document, document.resource, report):
+        for binding in listeners.bind(document, route, report):
             of_socket = hosts[binding.socket]
             for domain in binding.domains:
                 of_socket.setdefault(domain, []).extend(entries)
@@ -73,6 +80,12 @@ def _deal(
         for found in of_socket.values():
             found.sort(key=lambda entry: entry.key)
     return hosts, everything
+
+
+def _attachment_order(document: Document) -> tuple[float, str, str, str]:
+    """Of two routes that exclude each other the first is served: the older, then by name (and, last, by kind)."""
+    resource = document.resource
+    return (*age_of(resource.metadata), resource.kind)
 
 
 def _listener(socket: Socket, hosts: dict[str, list[Entry]]) -> s.Listener:

@@ -45,9 +45,12 @@ class RetryBudget(Part, frozen=True):
     min_per_second: float = 10.0
 
 
+GRPCRetryOn = Literal["cancelled", "deadline-exceeded", "internal", "resource-exhausted", "unavailable"]
+"""Envoy's `retry_on` words for gRPC statuses, all that it has."""
 RetryOn = Literal[
-    "5xx", "gateway-error", "reset", "reset-before-request", "connect-failure", "refused-stream", "retriable-4xx"
-]
+    "5xx", "gateway-error", "reset", "reset-before-request", "connect-failure", "refused-stream", "retriable-4xx",
+    GRPCRetryOn,
+]  # fmt: skip
 """Envoy's `retry_on`, as far as it is known here; `retriable-status-codes` are `Retry.codes`."""
 
 

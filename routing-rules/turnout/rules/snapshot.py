@@ -32,8 +32,10 @@ from turnout.rules.resilience import (
     SlowStart,
 )
 
-PathKind = Literal["exact", "path_prefix", "prefix", "regex"]
 Protocol = Literal["http1", "h2c", "h2", "auto"]
+"""HTTP/1.1, HTTP/2 in plain text with prior knowledge, HTTP/2 over TLS, or over TLS what ALPN agrees on."""
+
+PathKind = Literal["exact", "path_prefix", "prefix", "regex"]
 ValueKind = Literal["exact", "regex", "prefix", "suffix", "contains", "present", "range"]
 
 CONNECT_TIMEOUT_S = 5.0
@@ -235,11 +237,7 @@ class Endpoint(Record, frozen=True):
 
 
 class Cluster(Record, frozen=True):
-    """What stands behind one name: a Predictor, or a Kubernetes Service.
-
-    `protocol` is what is spoken there: HTTP/1.1, HTTP/2 in plain text by prior knowledge or over TLS, or what TLS
-    agrees on (ALPN).
-    """
+    """What stands behind one name: a Predictor, or a Kubernetes Service. `h2` and `auto` are spoken over TLS only."""
 
     name: str
     endpoints: tuple[Endpoint, ...] = ()

@@ -14,10 +14,13 @@ from turnout.deploy.arguments import add_output
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The rules, and the request."""
     parser.add_argument("paths", metavar="PATH", nargs="+", help="a file of rule documents, or a folder of such")
-    parser.add_argument("--method", default="GET", help="default: %(default)s")
+    parser.add_argument("--method", help="default: GET")
     parser.add_argument("--host", default="localhost", help="what the client has as Host (default: %(default)s)")
-    parser.add_argument("--path", default="/", help="as on the wire, without the query (default: %(default)s)")
+    parser.add_argument("--path", help="as on the wire, without the query (default: /)")
     parser.add_argument("--query", help="what comes behind the ?")
+    parser.add_argument(
+        "--grpc", metavar="SERVICE/METHOD", help="a gRPC call, in place of --method, --path and a content-type"
+    )
     parser.add_argument("--header", metavar="'NAME: VALUE'", action="append", default=[], help="may be repeated")
     parser.add_argument("--cookie", metavar="NAME=VALUE", action="append", default=[], help="may be repeated")
     parser.add_argument("--client", metavar="ADDRESS", default="127.0.0.1", help="default: %(default)s")
@@ -29,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the explanation; 1 if no route takes the request."""
-    from turnout.deploy.explain.question import make_peer, make_table, read_request, select_listener
+    from turnout.deploy.explain.question import Asked, make_peer, make_table, read_request, select_listener
     from turnout.deploy.explain.text import as_text
     from turnout.deploy.rules import load_rules
     from turnout.proxy.route.explain import explain
@@ -39,7 +42,8 @@ def run(arguments: argparse.Namespace) -> int:
     listener = select_listener(snapshot, arguments.listener, arguments.port)
     peer = make_peer(arguments.client)
     headers = [*arguments.header, *([f"Cookie: {'; '.join(arguments.cookie)}"] if arguments.cookie else [])]
-    head = read_request(arguments.method, arguments.host, arguments.path, arguments.query, headers, peer)
+    asked = Asked(arguments.method, arguments.path, arguments.query, arguments.grpc)
+    head = read_request(asked, arguments.host, headers, peer)
     port = listener.port or ProxyOptions().listen.port  # shows in redirects that name no port
     explanation = explain(make_table(snapshot, listener), head, origins, port, peer.address)
     if arguments.output == "json":

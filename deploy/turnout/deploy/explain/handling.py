@@ -1,16 +1,18 @@
 """What a route does beside choosing a backend, as text: limits and faults before the backend, retries behind it."""
 
 from collections.abc import Iterator
+from typing import get_args
 
 from turnout.proxy.route.handling import Faulted, KeyedSplit, Limited, Retried
 from turnout.proxy.route.outcome import Outcome
-from turnout.rules.resilience import QUEUE_TIMEOUT_S
+from turnout.rules.resilience import QUEUE_TIMEOUT_S, GRPCRetryOn
 
 _KIB = 1024
 _CONDITIONS = {
     "connect-failure": "a failed connection",
     "refused-stream": "a request that was not taken",
     "reset": "no answer or a broken one",
+    **{word: f"gRPC status {word.upper().replace('-', '_')}" for word in get_args(GRPCRetryOn)},
 }
 """Those that rule documents ask for; others, of a control plane, are told in Envoy's words."""
 

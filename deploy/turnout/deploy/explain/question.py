@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from ipaddress import ip_address
 
+import msgspec
+
 from turnout.deploy.errors import UsageError
 from turnout.proxy.errors import Failure
 from turnout.proxy.filters.chain import apply_request_filters
@@ -41,15 +43,36 @@ def make_table(snapshot: Snapshot, listener: Listener) -> Table:
     return Table(listener, snapshot.missing, dict.fromkeys(route_keys(snapshot), 0))
 
 
-def read_request(
-    method: str, host: str, path: str, query: str | None, headers: Sequence[str], peer: Peer
-) -> RequestHead:
+class Asked(msgspec.Struct, frozen=True):
+    """What is asked for, as the command line has it; `grpc` stands for all the others."""
+
+    method: str | None = None
+    path: str | None = None
+    query: str | None = None
+    grpc: str | None = None
+
+    def lines(self) -> tuple[str, list[str]]:
+        """The request line, and the headers that belong to it. Raises UsageError for what is not a call."""
+        if self.grpc is None:
+            query = "" if self.query is None else f"?{self.query}"
+            return f"{self.method or 'GET'} {self.path or '/'}{query} HTTP/1.1", []
+        if (self.method, self.path, self.query) != (None, None, None):
+            raise UsageError("--grpc says method and path itself, and a call has no query")
+        service, _, method = self.grpc.partition("/")
+        if not service or not method or "/" in method:
+            raise UsageError(
+                f"--grpc {self.grpc!r} is not SERVICE/METHOD, like inference.GRPCInferenceService/ModelInfer"
+            )
+        return f"POST /{self.grpc} HTTP/1.1", ["Content-Type: application/grpc"]
+
+
+def read_request(asked: Asked, host: str, headers: Sequence[str], peer: Peer) -> RequestHead:
     """The head of this request behind the codec and the filters of the data plane.
 
     Raises UsageError with the data plane's reason for what it would refuse.
     """
-    target = path if query is None else f"{path}?{query}"
-    lines = [f"{method} {target} HTTP/1.1", *([f"Host: {host}"] if host else []), *headers]
+    request, own = asked.lines()
+    lines = [request, *([f"Host: {host}"] if host else []), *own, *headers]
     for line in lines:
         if "\r" in line or "\n" in line:
             raise UsageError(f"{line!r}: a line break is no part of a request line or header")

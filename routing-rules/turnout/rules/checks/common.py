@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sized
 from datetime import datetime
+from typing import Protocol
 
 from turnout.rules.checks.syntax import dns_label_fault, dns_name_fault
 from turnout.rules.documents.document import Path, Reporter
@@ -60,6 +61,25 @@ def check_unique(say: Reporter, path: Path, names: Iterable[str], what: str, *, 
             place = (*path, index) if field is None else (*path, index, field)
             say.error(place, "duplicate", f"the {what} {name} is here twice")
         seen.add(name)
+
+
+class AnyRetry(Protocol):
+    """What a `retry` and a `grpcRetry` have in common."""
+
+    @property
+    def attempts(self) -> int: ...
+
+    @property
+    def backoff(self) -> str: ...
+
+
+def check_retry(say: Reporter, path: Path, retry: AnyRetry, codes: Iterable[object]) -> None:
+    """`codes` are those of the retry."""
+    check_duration(say, (*path, "backoff"), retry.backoff, positive=True)
+    check_unique(say, (*path, "codes"), map(str, codes), "status", field=None)
+    if retry.attempts == 0:
+        for name in ("codes", "backoff"):
+            check_no_effect(say, path, (name,), "with attempts: 0")
 
 
 def check_no_effect(say: Reporter, part: Path, field: Path, why: str) -> None:

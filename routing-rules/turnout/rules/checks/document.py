@@ -5,12 +5,14 @@ one.
 """
 
 from turnout.rules.checks.common import check_metadata
+from turnout.rules.checks.grpcroute import check_grpcroute
 from turnout.rules.checks.httproute import check_httproute
 from turnout.rules.checks.others import check_gateway, check_grant
 from turnout.rules.checks.predictor import check_predictor
 from turnout.rules.checks.routepolicy import check_routepolicy
 from turnout.rules.documents.document import Document, Report, Reporter
 from turnout.rules.documents.gateway import Gateway, Namespace, ReferenceGrant
+from turnout.rules.documents.grpcroute import GRPCRoute
 from turnout.rules.documents.httproute import HTTPRoute
 from turnout.rules.documents.routepolicy import RoutePolicy
 
@@ -29,6 +31,8 @@ def _check(document: Document, say: Reporter) -> None:
     match document.resource:
         case HTTPRoute() as route:
             check_httproute(say, route)
+        case GRPCRoute() as route:
+            check_grpcroute(say, route)
         case Gateway() as gateway:
             check_gateway(say, gateway)
         case ReferenceGrant() as grant:

@@ -3,7 +3,7 @@
 Source: the validations in gateway-api, apis/v1/httproute_types.go.
 """
 
-from turnout.rules.checks.common import check_count, check_duration, check_no_effect, check_unique
+from turnout.rules.checks.common import check_count, check_duration, check_retry, check_unique
 from turnout.rules.checks.filters import check_filters
 from turnout.rules.checks.syntax import (
     dns_label_fault,
@@ -13,14 +13,13 @@ from turnout.rules.checks.syntax import (
     hostname_fault,
     path_fault,
 )
-from turnout.rules.documents.document import Path, Reporter
+from turnout.rules.documents.document import AnyRoute, Path, Reporter
 from turnout.rules.documents.httproute import (
     BackendRef,
     HeaderMatch,
     HTTPRoute,
     PathMatch,
     QueryParamMatch,
-    Retry,
     RouteMatch,
     Rule,
 )
@@ -32,6 +31,14 @@ PREDICTOR_FORMS = ((None, None), ("turnout.dev", "Predictor"))
 
 
 def check_httproute(say: Reporter, route: HTTPRoute) -> None:
+    check_attachment(say, route)
+    check_rule_names(say, [rule.name for rule in route.spec.rules])
+    for index, rule in enumerate(route.spec.rules):
+        _check_rule(say, ("spec", "rules", index), rule)
+
+
+def check_attachment(say: Reporter, route: AnyRoute) -> None:
+    """Where a route is served, and how many rules it has."""
     spec = route.spec
     check_count(say, ("spec", "parentRefs"), spec.parent_refs, 32)
     check_count(say, ("spec", "hostnames"), spec.hostnames, 16)
@@ -40,23 +47,20 @@ def check_httproute(say: Reporter, route: HTTPRoute) -> None:
     for index, hostname in enumerate(spec.hostnames):
         if fault := hostname_fault(hostname):
             say.error(("spec", "hostnames", index), "invalid-hostname", fault)
-    _check_rule_names(say, spec.rules)
-    for index, rule in enumerate(spec.rules):
-        _check_rule(say, ("spec", "rules", index), rule)
 
 
-def _check_rule_names(say: Reporter, rules: tuple[Rule, ...]) -> None:
+def check_rule_names(say: Reporter, names: list[str | None]) -> None:
     """Names must differ, also from the numbers that stand for the rules without one."""
-    taken = {str(index): f"the name of rule {index}" for index, rule in enumerate(rules) if rule.name is None}
-    for index, rule in enumerate(rules):
-        if rule.name is None:
+    taken = {str(index): f"the name of rule {index}" for index, name in enumerate(names) if name is None}
+    for index, name in enumerate(names):
+        if name is None:
             continue
         path = ("spec", "rules", index, "name")
-        if fault := dns_name_fault(rule.name):
+        if fault := dns_name_fault(name):
             say.error(path, "invalid-name", fault)
-        if rule.name in taken:
-            say.error(path, "duplicate", f"the name {rule.name} is {taken[rule.name]}")
-        taken[rule.name] = f"already that of rule {index}"
+        if name in taken:
+            say.error(path, "duplicate", f"the name {name} is {taken[name]}")
+        taken[name] = f"already that of rule {index}"
 
 
 def _check_rule(say: Reporter, path: Path, rule: Rule) -> None:
@@ -68,9 +72,7 @@ def _check_rule(say: Reporter, path: Path, rule: Rule) -> None:
     check_filters(say, (*path, "filters"), rule.filters, one_prefix=one_prefix, of_rule=True)
     if rule.backend_refs and any(f.type == "RequestRedirect" for f in rule.filters):
         say.error((*path, "backendRefs"), "filter-conflict", "a rule that redirects has no backendRefs")
-    check_count(say, (*path, "backendRefs"), rule.backend_refs, 16)
-    for index, ref in enumerate(rule.backend_refs):
-        _check_backend(say, (*path, "backendRefs", index), ref, one_prefix)
+    check_backends(say, (*path, "backendRefs"), rule.backend_refs, one_prefix=one_prefix)
     if rule.timeouts is not None:
         place = (*path, "timeouts")
         request = check_duration(say, (*place, "request"), rule.timeouts.request)
@@ -79,25 +81,12 @@ def _check_rule(say: Reporter, path: Path, rule: Rule) -> None:
             fault = f"backendRequest {rule.timeouts.backend_request} is longer than request {rule.timeouts.request}"
             say.error((*place, "backendRequest"), "timeout-order", fault)
     if rule.retry is not None:
-        _check_retry(say, (*path, "retry"), rule.retry)
-
-
-def _check_retry(say: Reporter, path: Path, retry: Retry) -> None:
-    check_duration(say, (*path, "backoff"), retry.backoff, positive=True)
-    check_unique(say, (*path, "codes"), (str(code) for code in retry.codes), "status", field=None)
-    if retry.attempts == 0:
-        for name in ("codes", "backoff"):
-            check_no_effect(say, path, (name,), "with attempts: 0")
+        check_retry(say, (*path, "retry"), rule.retry, rule.retry.codes)
 
 
 def _check_match(say: Reporter, path: Path, match: RouteMatch) -> None:
     _check_path(say, (*path, "path", "value"), match.path)
-    if match.headers:
-        place = (*path, "headers")
-        check_count(say, place, match.headers, 16)
-        check_unique(say, place, (h.name.lower() for h in match.headers), "header")
-        for index, header in enumerate(match.headers):
-            _check_value_match(say, (*place, index), header)
+    check_header_matches(say, (*path, "headers"), match.headers)
     if match.query_params:
         place = (*path, "queryParams")
         check_count(say, place, match.query_params, 16)
@@ -106,9 +95,17 @@ def _check_match(say: Reporter, path: Path, match: RouteMatch) -> None:
             _check_value_match(say, (*place, index), param)
 
 
+def check_header_matches(say: Reporter, path: Path, headers: tuple[HeaderMatch, ...]) -> None:
+    """All of a match."""
+    check_count(say, path, headers, 16)
+    check_unique(say, path, (h.name.lower() for h in headers), "header")
+    for index, header in enumerate(headers):
+        _check_value_match(say, (*path, index), header)
+
+
 def _check_path(say: Reporter, path: Path, match: PathMatch) -> None:
     if match.type == "RegularExpression":
-        _check_regex(say, path, match.value)
+        check_regex(say, path, match.value)
     elif fault := path_fault(match.value):
         say.error(path, "invalid-path", fault)
 
@@ -117,16 +114,26 @@ def _check_value_match(say: Reporter, path: Path, match: HeaderMatch | QueryPara
     if fault := header_name_fault(match.name):
         say.error((*path, "name"), "invalid-name", fault)
     if match.type == "RegularExpression":
-        _check_regex(say, (*path, "value"), match.value)
+        check_regex(say, (*path, "value"), match.value)
     elif isinstance(match, HeaderMatch) and (fault := header_value_fault(match.value)):
         say.error((*path, "value"), "invalid-header", fault)
 
 
-def _check_regex(say: Reporter, path: Path, value: str) -> None:
+def check_regex(say: Reporter, path: Path, value: str) -> bool:
+    """Whether RE2 takes it; what it refuses is said."""
     try:
         compile_regex(value)
     except ValueError as exc:
         say.error(path, "invalid-regex", str(exc))
+        return False
+    return True
+
+
+def check_backends(say: Reporter, path: Path, refs: tuple[BackendRef, ...], *, one_prefix: bool) -> None:
+    """All of a rule. `one_prefix` is that of `check_filters`."""
+    check_count(say, path, refs, 16)
+    for index, ref in enumerate(refs):
+        _check_backend(say, (*path, index), ref, one_prefix)
 
 
 def _check_backend(say: Reporter, path: Path, ref: BackendRef, one_prefix: bool) -> None:

@@ -1,7 +1,7 @@
 """Checks of a RoutePolicy by itself; how it goes with a rule that names it is told at the rule (`compiler.effects`)."""
 
 from turnout.rules.checks.balancing import check_key
-from turnout.rules.checks.common import check_duration, check_no_effect
+from turnout.rules.checks.common import check_duration, check_no_effect, check_retry
 from turnout.rules.checks.syntax import header_name_fault
 from turnout.rules.documents.document import Path, Reporter
 from turnout.rules.documents.routepolicy import Fault, RateLimit, RetryBudget, RoutePolicy, RoutePolicySpec
@@ -24,6 +24,8 @@ def check_routepolicy(say: Reporter, policy: RoutePolicy) -> None:
         _check_rate_limit(say, ("spec", "rateLimit"), spec.rate_limit)
     if spec.fault is not None:
         _check_fault(say, ("spec", "fault"), spec.fault)
+    if spec.grpc_retry is not None:
+        check_retry(say, ("spec", "grpcRetry"), spec.grpc_retry, spec.grpc_retry.codes)
     _check_retry_budget(say, ("spec", "retryBudget"), spec.retry_budget)
     _check_replay(say, ("spec", "replayBodyLimit"), spec.replay_body_limit)
 

@@ -49,15 +49,15 @@ def compile_filters(filters: tuple[Filter, ...]) -> Filters:
     return Filters(request, response, redirect, rewrite)
 
 
-def compile_action(rule: Rule, filters: Filters, resolve: Resolve) -> s.Action:
-    """What a rule does. No backend, or weights that sum to 0, is a 500 (HTTPRouteRule.backendRefs)."""
+def compile_action(rule: Rule, filters: Filters, resolve: Resolve, unserved: int) -> s.Action:
+    """What a rule does. No backend, or weights that sum to 0, is answered with the status `unserved`."""
     if filters.redirect is not None:
         return filters.redirect
     backends = tuple(_backend(ref, *resolve(ref, index)) for index, ref in enumerate(rule.backend_refs))
     if not backends:
-        return s.Respond(500, "the rule has no backend")
+        return s.Respond(unserved, "the rule has no backend")
     if not any(b.weight for b in backends):
-        return s.Respond(500, "the weights of the rule's backends sum to 0")
+        return s.Respond(unserved, "the weights of the rule's backends sum to 0")
     timeouts = rule.timeouts
     return s.Forward(
         backends=backends,

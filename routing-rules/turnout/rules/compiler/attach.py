@@ -3,7 +3,8 @@
 Without a Gateway there is one listener, `default`, that takes every route under its own hostnames. With
 Gateways:
 
-* A route is bound by `parentRefs` (name, sectionName, port), where `allowedRoutes` lets it in.
+* A route is bound by `parentRefs` (name, sectionName, port), where `allowedRoutes` lets it in, and where no route of
+  another kind has a hostname in common with it (`claims`); without a Gateway both kinds are served together.
 * Its domains are the intersections of its hostnames with the listener's hostname.
 * Listeners of one address and port become one listener of the Snapshot. A request is judged by the most
   specific listener hostname only (listener isolation, gateway_types.go): domains that belong to a narrower
@@ -13,11 +14,12 @@ Gateways:
 
 import msgspec
 
+from turnout.rules.compiler.claims import Claims
 from turnout.rules.compiler.hostnames import ANY, intersect, narrowest
 from turnout.rules.documents.base import GATEWAY_GROUP
-from turnout.rules.documents.document import Document, Report
+from turnout.rules.documents.document import AnyRoute, Document, Report
 from turnout.rules.documents.gateway import AllowedRoutes, Gateway, GatewayListener, LabelSelector, Namespace
-from turnout.rules.documents.httproute import HTTPRoute, ParentRef
+from turnout.rules.documents.httproute import ParentRef
 from turnout.rules.snapshot import Origin
 
 DEFAULT_LISTENER = "default"
@@ -56,6 +58,7 @@ class Listeners:
         self.sockets: dict[str, Socket] = {}
         self._gateways: dict[tuple[str, str], Gateway] = {}
         self._labels: dict[str, dict[str, str]] = {}
+        self._claims: dict[tuple[str, str], Claims] = {}
         for document in documents:
             match document.resource:
                 case Gateway() as gateway:
@@ -66,17 +69,24 @@ class Listeners:
         if not self._gateways:
             self.sockets[DEFAULT_LISTENER] = Socket(DEFAULT_LISTENER, "", 0, None, [ANY])
 
-    def bind(self, document: Document, route: HTTPRoute, report: Report) -> list[Binding]:
-        """Where the route is served; a warning if that is nowhere."""
+    def bind(self, document: Document, route: AnyRoute, report: Report) -> list[Binding]:
+        """Where the route is served; a warning where a route of another kind keeps it out, or if that is nowhere.
+
+        Routes are bound from the oldest to the newest.
+        """
         if not self._gateways:
             return [Binding(DEFAULT_LISTENER, frozenset(route.spec.hostnames or (ANY,)))]
         domains: dict[str, set[str]] = {}
         reasons = []
+        rivals: dict[str, str] = {}
         for ref in route.spec.parent_refs:
-            reason = self._bind_parent(ref, route, domains)
+            reason = self._bind_parent(ref, route, domains, rivals)
             if reason:
                 reasons.append(reason)
-        if not domains:
+        for place, rival in rivals.items():
+            text = f"{document} is not served at {place}: {rival} is before it and has a hostname in common with it"
+            report.on(document).warning(("spec", "hostnames"), "hostname-conflict", text)
+        if not domains and not rivals:
             why = "; ".join(reasons) or "it has no parentRefs"
             path = ("spec", "parentRefs") if route.spec.parent_refs else ()
             report.on(document).warning(path, "not-bound", f"{document} is bound to no listener: {why}")
@@ -92,8 +102,10 @@ class Listeners:
                 if (listener.hostname or ANY) not in hostnames:
                     hostnames.append(listener.hostname or ANY)
 
-    def _bind_parent(self, ref: ParentRef, route: HTTPRoute, domains: dict[str, set[str]]) -> str | None:
-        """Add to `domains`; why not, if nothing was added."""
+    def _bind_parent(
+        self, ref: ParentRef, route: AnyRoute, domains: dict[str, set[str]], rivals: dict[str, str]
+    ) -> str | None:
+        """Add to `domains`, or to `rivals` who keeps it out of which listener; why not, if nothing was added."""
         namespace = ref.namespace or route.metadata.namespace
         gateway = self._gateways.get((namespace, ref.name))
         if (ref.group, ref.kind) != (GATEWAY_GROUP, "Gateway"):
@@ -104,20 +116,33 @@ class Listeners:
         if not listeners:
             wanted = " and ".join(f"{x}" for x in (ref.section_name, ref.port) if x is not None)
             return f"Gateway {namespace}/{ref.name} has no listener {wanted}"
-        allowed = [x for x in listeners if self._allows(x.allowed_routes, namespace, route)]
+        of_kind = [x for x in listeners if _takes_kind(x.allowed_routes, route.kind)]
+        allowed = [x for x in of_kind if self._allows(x.allowed_routes, namespace, route)]
         if not allowed:
-            return f"allowedRoutes of Gateway {namespace}/{ref.name} keeps {route.metadata.namespace} out"
+            who = route.metadata.namespace if of_kind else f"{route.kind}s"
+            return f"allowedRoutes of Gateway {namespace}/{ref.name} keeps {who} out"
         found = False
         for listener in allowed:
             for name, _ in _places(gateway, listener):
                 added = self.sockets[name].domains_for(listener.hostname or ANY, route.spec.hostnames)
                 if added:
-                    domains.setdefault(name, set()).update(added)
                     found = True
+                    rival = self._claim(name, listener, route, added)
+                    if rival is None:
+                        domains.setdefault(name, set()).update(added)
+                    else:
+                        rivals[f"listener {listener.name} of Gateway {namespace}/{ref.name}"] = rival
         return None if found else f"no hostname in common with Gateway {namespace}/{ref.name}"
 
-    def _allows(self, allowed: AllowedRoutes, gateway_namespace: str, route: HTTPRoute) -> bool:
-        # `kinds` can only say HTTPRoute so far, which is what is asked.
+    def _claim(self, socket: str, listener: GatewayListener, route: AnyRoute, domains: set[str]) -> str | None:
+        """Take the domains of a listener for this route, or tell whose they are."""
+        claims = self._claims.setdefault((socket, listener.hostname or ANY), Claims())
+        rival = claims.find_rival(route.kind, sorted(domains))
+        if rival is None:
+            claims.add(route.kind, domains, f"{route.kind} {'/'.join(route.key)}")
+        return rival
+
+    def _allows(self, allowed: AllowedRoutes, gateway_namespace: str, route: AnyRoute) -> bool:
         namespace = route.metadata.namespace
         match allowed.namespaces.from_:
             case "All":
@@ -148,6 +173,11 @@ def selects(selector: LabelSelector, labels: dict[str, str]) -> bool:
         if not holds:
             return False
     return True
+
+
+def _takes_kind(allowed: AllowedRoutes, kind: str) -> bool:
+    """All kinds that the listener's protocol has, if none is named; that of HTTP has both."""
+    return not allowed.kinds or any(wanted.kind == kind for wanted in allowed.kinds)
 
 
 def _selected(ref: ParentRef, listener: GatewayListener) -> bool:

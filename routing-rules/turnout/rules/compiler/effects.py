@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 
 from turnout.rules.compiler.policies import NO_POLICY, extension_index
 from turnout.rules.documents.document import Path, Reporter
-from turnout.rules.documents.httproute import Rule
-from turnout.rules.documents.routepolicy import RoutePolicySpec
+from turnout.rules.documents.httproute import Retry, Rule
+from turnout.rules.documents.routepolicy import GRPCRetry, RoutePolicySpec
 from turnout.rules.snapshot import Action, Forward
 
 
@@ -30,10 +30,7 @@ def _without_effect(
         if policy is not NO_POLICY:
             yield attached, "the policy has no effect: the rule sends nothing to a backend"
         return
-    if rule.retry is None or rule.retry.attempts == 0:
-        because = "the rule has no retry" if rule.retry is None else "the rule retries nothing"
-        for name in _of_retries(policy):
-            yield attached, f"the policy's {name} has no effect: {because}"
+    yield from ((attached, f"the policy's {text}") for text in _of_retries(rule.retry, policy))
     if policy.split_by is not None and sum(b.weight > 0 for b in action.backends) < 2:
         yield attached, "the policy's splitBy has no effect: all requests go to one backend"
     if policy.timeouts.queue != NO_POLICY.timeouts.queue and not any(has_queue(b.cluster) for b in action.backends):
@@ -42,7 +39,26 @@ def _without_effect(
     yield from ((attached, text) for text in _late_timeouts(action))
 
 
-def _of_retries(policy: RoutePolicySpec) -> Iterator[str]:
+def _of_retries(retry: Retry | None, policy: RoutePolicySpec) -> Iterator[str]:
+    grpc = policy.grpc_retry
+    wanted = retry or grpc
+    if wanted is None:
+        yield from (f"{name} has no effect: the rule has no retry" for name in _for_retries(policy))
+    elif wanted.attempts == 0:
+        names = (*_for_retries(policy), *(["grpcRetry"] if retry is not None and grpc is not None else []))
+        yield from (f"{name} has no effect: the rule retries nothing" for name in names)
+    elif retry is not None and grpc is not None:
+        yield from (f"grpcRetry.{name} has no effect: the rule's retry says it" for name in _overruled(retry, grpc))
+
+
+def _overruled(retry: Retry, grpc: GRPCRetry) -> Iterator[str]:
+    if grpc.attempts not in (GRPCRetry().attempts, retry.attempts):
+        yield "attempts"
+    if grpc.backoff not in (GRPCRetry().backoff, retry.backoff):
+        yield "backoff"
+
+
+def _for_retries(policy: RoutePolicySpec) -> Iterator[str]:
     if policy.idempotent:
         yield "idempotent"
     if policy.retry_budget != NO_POLICY.retry_budget:

@@ -9,13 +9,29 @@ from turnout.rules import resilience as r
 from turnout.rules.compiler.keys import compile_key
 from turnout.rules.documents.document import Document
 from turnout.rules.documents.httproute import Filter, Retry
-from turnout.rules.documents.routepolicy import Fault, RateLimit, RetryBudget, RoutePolicy, RoutePolicySpec
+from turnout.rules.documents.routepolicy import (
+    Fault,
+    GRPCRetry,
+    GRPCStatus,
+    RateLimit,
+    RetryBudget,
+    RoutePolicy,
+    RoutePolicySpec,
+)
 from turnout.rules.durations import limit_s, parse_duration_s
 from turnout.rules.quantities import parse_bytes
 from turnout.rules.snapshot import Forward, Origin
 
 _PER_PERCENT = 10_000
 """Of a million."""
+
+_GRPC_CONDITIONS: dict[GRPCStatus, r.GRPCRetryOn] = {
+    "CANCELLED": "cancelled",
+    "DEADLINE_EXCEEDED": "deadline-exceeded",
+    "INTERNAL": "internal",
+    "RESOURCE_EXHAUSTED": "resource-exhausted",
+    "UNAVAILABLE": "unavailable",
+}
 
 NO_POLICY = RoutePolicySpec()
 
@@ -59,13 +75,14 @@ def apply_policy(forward: Forward, retry: Retry | None, policy: RoutePolicySpec)
     """The route with its retries and all that the policy says."""
     if retry is None and policy is NO_POLICY:
         return forward
+    wanted = retry or policy.grpc_retry
     timeouts, limit, fault = policy.timeouts, policy.rate_limit, policy.fault
     changed = msgspec.structs.replace(
         forward,
         first_byte_timeout_s=limit_s(timeouts.first_byte),
         idle_timeout_s=limit_s(timeouts.idle),
         queue_timeout_s=parse_duration_s(timeouts.queue),
-        retry=None if retry is None else _retry(retry, policy),
+        retry=None if wanted is None else _retry(wanted, retry, policy),
         # One backend gets every key.
         split_by=compile_key(policy.split_by) if len(forward.backends) > 1 else None,
         rate_limit=None if limit is None else _rate_limit(limit),
@@ -74,10 +91,13 @@ def apply_policy(forward: Forward, retry: Retry | None, policy: RoutePolicySpec)
     return changed
 
 
-def _retry(written: Retry, policy: RoutePolicySpec) -> r.Retry:
+def _retry(written: Retry | GRPCRetry, retry: Retry | None, policy: RoutePolicySpec) -> r.Retry:
+    """`written` says how often: the rule's `retry` if it has one, else the policy's. What both want is done."""
+    statuses = () if policy.grpc_retry is None else policy.grpc_retry.codes
     return r.Retry(
         attempts=written.attempts,
-        codes=tuple(sorted(written.codes)),
+        on=(*r.Retry().on, *(word for status, word in _GRPC_CONDITIONS.items() if status in statuses)),
+        codes=() if retry is None else tuple(sorted(retry.codes)),
         back_off_s=parse_duration_s(written.backoff),
         only_idempotent=not policy.idempotent,
         replay_bytes=parse_bytes(policy.replay_body_limit),

@@ -3,7 +3,8 @@
 * A bare name is the Predictor of that name: in the route's namespace, or in the one that the ref gives.
 * `group: turnout.dev, kind: Predictor` is the same, written out.
 * `kind: Service` (group empty) is a cluster of one DNS name, `<name>.<namespace>.svc`, with the ref's port.
-  Whether there is such a Service is DNS's to say.
+  Whether there is such a Service is DNS's to say. Which protocol it speaks (`appProtocol`) cannot be asked, so it is
+  told by the kind of the route: h2c for a GRPCRoute, HTTP/1.1 else; these are two clusters.
 * A ref into another namespace needs a ReferenceGrant there; for a bare name one for Services does too.
 
 What does not resolve is *missing*, under a name of its own: the name can be right for one route and not for
@@ -20,10 +21,11 @@ from turnout.rules.compiler.clusters import compile_cluster
 from turnout.rules.documents.base import GATEWAY_GROUP, TURNOUT_GROUP
 from turnout.rules.documents.document import Document
 from turnout.rules.documents.gateway import ReferenceGrant
-from turnout.rules.documents.httproute import BackendRef
+from turnout.rules.documents.httproute import WeightedRef
 from turnout.rules.documents.predictor import Predictor
-from turnout.rules.snapshot import Cluster, Endpoint, Origin
+from turnout.rules.snapshot import Cluster, Endpoint, Origin, Protocol
 
+GRPC_ROUTE = "GRPCRoute"
 Where: TypeAlias = Callable[[], Origin]
 """Tells where a ref is written; asked only if that is kept."""
 
@@ -41,7 +43,7 @@ class References:
     def __init__(self, documents: list[Document]) -> None:
         self._predictors: dict[str, Cluster] = {}
         self._services: dict[str, Cluster] = {}
-        self._grants: set[tuple[str, str, str, str, str | None]] = set()
+        self._grants: set[tuple[str, str, str, str, str, str | None]] = set()
         self._used: set[str] = set()
         self.origins: dict[str, Origin] = {}
         self.missing: dict[str, Origin] = {}
@@ -54,22 +56,22 @@ class References:
                 case ReferenceGrant() as grant:
                     self._add_grant(grant)
 
-    def resolve(self, ref: BackendRef, namespace: str, where: Where) -> tuple[str, Missing | None]:
-        """The cluster's name for a ref in a route of `namespace`; with the reason if it is missing."""
+    def resolve(self, ref: WeightedRef, route: str, namespace: str, where: Where) -> tuple[str, Missing | None]:
+        """The cluster's name for a ref in a route of this kind and namespace; with the reason if it is missing."""
         if (ref.group, ref.kind) in SERVICE_FORMS:
-            return self._service(ref, namespace, where)
+            return self._service(ref, route, namespace, where)
         name = f"{ref.namespace or namespace}/{ref.name}"
         if name not in self._predictors:
             self._miss(name, where)
             return name, Missing("missing-predictor", f"there is no Predictor {name}; its share is answered 500")
         # Also without a grant: the Predictor is not what nobody uses.
         self._used.add(name)
-        if self._granted(TURNOUT_GROUP, "Predictor", ref, namespace):
+        if self._granted(TURNOUT_GROUP, "Predictor", ref, route, namespace):
             return name, None
         # In Gateway API a bare name is a Service, so a standard document's grant says Service.
-        if ref.kind is None and self._granted("", "Service", ref, namespace):
+        if ref.kind is None and self._granted("", "Service", ref, route, namespace):
             return name, None
-        return self._not_granted("Predictor", name, namespace, where)
+        return self._not_granted("Predictor", name, route, namespace, where)
 
     def clusters(self) -> tuple[Cluster, ...]:
         """All Predictors, and the Services that routes name; sorted by name."""
@@ -84,18 +86,23 @@ class References:
         breaker = cluster.circuit_breaker
         return breaker.queue or breaker.limits.max_connections is not None
 
+    def protocol(self, name: str) -> Protocol:
+        """What is spoken to a cluster that is there."""
+        return (self._predictors.get(name) or self._services[name]).protocol
+
     def unused(self) -> list[str]:
         """Predictors that no route names."""
         return [name for name in self._predictors if name not in self._used]
 
-    def _service(self, ref: BackendRef, namespace: str, where: Where) -> tuple[str, Missing | None]:
+    def _service(self, ref: WeightedRef, route: str, namespace: str, where: Where) -> tuple[str, Missing | None]:
         place = ref.namespace or namespace
         port = ref.port or 0
-        name = f"service/{place}/{ref.name}:{port}"
-        if not self._granted("", "Service", ref, namespace):
-            return self._not_granted("Service", name, namespace, where)
+        protocol: Protocol = "h2c" if route == GRPC_ROUTE else "http1"
+        name = f"service/{place}/{ref.name}:{port}" + ("/h2c" if protocol == "h2c" else "")
+        if not self._granted("", "Service", ref, route, namespace):
+            return self._not_granted("Service", name, route, namespace, where)
         if name not in self._services:
-            self._services[name] = Cluster(name, (Endpoint(f"{ref.name}.{place}.svc", port),))
+            self._services[name] = Cluster(name, (Endpoint(f"{ref.name}.{place}.svc", port),), protocol=protocol)
             self.origins[name] = where()
         return name, None
 
@@ -104,18 +111,18 @@ class References:
             for to in grant.spec.to:
                 if source.group == GATEWAY_GROUP:
                     place = grant.metadata.namespace
-                    self._grants.add((source.namespace, place, to.group, to.kind, to.name))
+                    self._grants.add((source.kind, source.namespace, place, to.group, to.kind, to.name))
 
-    def _granted(self, group: str, kind: str, ref: BackendRef, namespace: str) -> bool:
+    def _granted(self, group: str, kind: str, ref: WeightedRef, route: str, namespace: str) -> bool:
         place = ref.namespace or namespace
         if place == namespace:
             return True
-        return any((namespace, place, group, kind, name) in self._grants for name in (None, ref.name))
+        return any((route, namespace, place, group, kind, name) in self._grants for name in (None, ref.name))
 
-    def _not_granted(self, kind: str, name: str, namespace: str, where: Where) -> tuple[str, Missing]:
+    def _not_granted(self, kind: str, name: str, route: str, namespace: str, where: Where) -> tuple[str, Missing]:
         missing = f"{name} (not granted)"
         self._miss(missing, where)
-        text = f"no ReferenceGrant lets an HTTPRoute of {namespace} name the {kind} {name}; its share is answered 500"
+        text = f"no ReferenceGrant lets {route}s of {namespace} name the {kind} {name}; its share is answered 500"
         return missing, Missing("not-granted", text)
 
     def _miss(self, name: str, where: Where) -> None:

@@ -1,7 +1,8 @@
-"""HTTPRoute documents as the routes of a Snapshot: one for each match of each rule."""
+"""Documents as the routes of a Snapshot, one for each match of each rule; and the matches of HTTPRoutes."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import get_args
 
 import msgspec
 
@@ -37,44 +38,86 @@ class Entry(msgspec.Struct):
         return self.document.origin(*path)
 
 
+class RouteKind(msgspec.Struct, frozen=True):
+    """What is particular to a kind of route.
+
+    `prefix` stands before the names of its routes; `unserved` is the status that a rule without a backend answers;
+    `protocols` are those of Predictors that can answer it.
+    """
+
+    name: str
+    prefix: str
+    unserved: int
+    protocols: frozenset[s.Protocol]
+
+
+class WrittenRule(msgspec.Struct, frozen=True):
+    """A rule, and its matches with their places in the order."""
+
+    rule: Rule
+    matches: Sequence[tuple[s.Match, Key]]
+
+
+# No backend is a 500 (HTTPRouteRule.backendRefs).
+_HTTP = RouteKind("HTTPRoute", "", 500, frozenset(get_args(s.Protocol)))
+
+
 def compile_route(
     document: Document, route: HTTPRoute, references: References, policies: Policies, report: Report
 ) -> list[Entry]:
     """All entries of one document, in the order of their precedence."""
+    age = age_of(route.metadata)
+    rules = []
+    for number, rule in enumerate(route.spec.rules):
+        matches = [_compile_match(match) for match in rule.matches or (_ANY,)]
+        keys = (precedence(match, age, number, index) for index, match in enumerate(matches))
+        rules.append(WrittenRule(rule, tuple(zip(matches, keys, strict=True))))
+    return compile_rules(document, _HTTP, rules, references, policies, report)
+
+
+def compile_rules(
+    document: Document,
+    kind: RouteKind,
+    rules: Sequence[WrittenRule],
+    references: References,
+    policies: Policies,
+    report: Report,
+) -> list[Entry]:
+    """All entries of a document's rules, in the order of their precedence."""
     say = report.on(document)
     entries: list[Entry] = []
-    for number, rule in enumerate(route.spec.rules):
-        entries += _compile_rule(say, route, number, rule, references, policies)
+    for number, written in enumerate(rules):
+        entries += _compile_rule(say, kind, number, written, references, policies)
     entries.sort(key=lambda entry: entry.key)
     return entries
 
 
 def _compile_rule(
-    say: Reporter, route: HTTPRoute, number: int, rule: Rule, references: References, policies: Policies
+    say: Reporter, kind: RouteKind, number: int, written: WrittenRule, references: References, policies: Policies
 ) -> Iterator[Entry]:
-    meta = route.metadata
+    meta, rule = say.document.resource.metadata, written.rule
     path = ("spec", "rules", number)
 
     def resolve(ref: BackendRef, index: int) -> tuple[str, bool]:
         place = (*path, "backendRefs", index)
-        name, missing = references.resolve(ref, meta.namespace, lambda: say.document.origin(*place))
+        name, missing = references.resolve(ref, kind.name, meta.namespace, lambda: say.document.origin(*place))
         if missing is not None:
             say.warning(place, missing.code, missing.message)
+        elif (protocol := references.protocol(name)) not in kind.protocols:
+            text = f"{say.document} sends gRPC to the Predictor {name}, whose protocol is {protocol}; gRPC needs HTTP/2"
+            say.warning(place, "protocol-mismatch", text)
         return name, missing is not None
 
     filters = compile_filters(rule.filters)
-    action = compile_action(rule, filters, resolve)
+    action = compile_action(rule, filters, resolve, kind.unserved)
     if isinstance(action, s.Respond):
         place = (*path, "backendRefs") if rule.backend_refs else path
         code = "zero-weights" if rule.backend_refs else "no-backends"
-        say.warning(place, code, f"{action.message}; every request gets a 500")
+        say.warning(place, code, f"{action.message}; every request gets a {action.status}")
     action = _with_policy(say, path, rule, action, references, policies)
     edits = _layers(filters.request_headers), _layers(filters.response_headers)
-    name = f"{meta.namespace}/{meta.name}/{rule.name or number}"
-    age = age_of(meta)
-    for index, written in enumerate(rule.matches or (_ANY,)):
-        match = _compile_match(written)
-        key = precedence(match, age, number, index)
+    name = f"{kind.prefix}{meta.namespace}/{meta.name}/{rule.name or number}"
+    for index, (match, key) in enumerate(written.matches):
         compiled = s.Route(name, match, action, *edits)
         yield Entry(key, compiled, say.document, number, index)
 
@@ -110,9 +153,14 @@ def _compile_match(match: RouteMatch) -> s.Match:
     return s.Match(
         path=s.PathMatch(kind, value),
         method=match.method,
-        headers=tuple(_value_match(h, h.name.lower()) for h in match.headers),
+        headers=compile_headers(match.headers),
         query=tuple(_value_match(q, q.name) for q in match.query_params),
     )
+
+
+def compile_headers(headers: tuple[HeaderMatch, ...]) -> tuple[s.ValueMatch, ...]:
+    """The conditions on headers of a match."""
+    return tuple(_value_match(header, header.name.lower()) for header in headers)
 
 
 def _value_match(match: HeaderMatch | QueryParamMatch, name: str) -> s.ValueMatch:

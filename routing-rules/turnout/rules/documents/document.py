@@ -6,6 +6,7 @@ import msgspec
 
 from turnout.rules.diagnostics import Diagnostic
 from turnout.rules.documents.gateway import Gateway, Namespace, ReferenceGrant
+from turnout.rules.documents.grpcroute import GRPCRoute
 from turnout.rules.documents.httproute import HTTPRoute
 from turnout.rules.documents.predictor import Predictor
 from turnout.rules.documents.routepolicy import RoutePolicy
@@ -13,11 +14,13 @@ from turnout.rules.documents.tree import Value, line_of
 from turnout.rules.snapshot import Origin
 
 Path: TypeAlias = tuple[str | int, ...]
-AnyResource: TypeAlias = HTTPRoute | Gateway | ReferenceGrant | Predictor | RoutePolicy | Namespace
+AnyRoute: TypeAlias = HTTPRoute | GRPCRoute
+AnyResource: TypeAlias = AnyRoute | Gateway | ReferenceGrant | Predictor | RoutePolicy | Namespace
 
 KINDS: dict[tuple[str, str], type[AnyResource]] = {
     ("gateway.networking.k8s.io/v1", "HTTPRoute"): HTTPRoute,
     ("gateway.networking.k8s.io/v1beta1", "HTTPRoute"): HTTPRoute,
+    ("gateway.networking.k8s.io/v1", "GRPCRoute"): GRPCRoute,
     ("gateway.networking.k8s.io/v1", "Gateway"): Gateway,
     ("gateway.networking.k8s.io/v1beta1", "Gateway"): Gateway,
     ("gateway.networking.k8s.io/v1", "ReferenceGrant"): ReferenceGrant,
@@ -26,7 +29,7 @@ KINDS: dict[tuple[str, str], type[AnyResource]] = {
     ("turnout.dev/v1alpha1", "RoutePolicy"): RoutePolicy,
     ("v1", "Namespace"): Namespace,
 }
-LATER_KINDS = frozenset({"GRPCRoute", "Shadow", "Release", "TLSRoute", "TCPRoute", "UDPRoute", "BackendTLSPolicy"})
+LATER_KINDS = frozenset({"Shadow", "Release", "TLSRoute", "TCPRoute", "UDPRoute", "BackendTLSPolicy"})
 
 
 class Document(msgspec.Struct):

@@ -37,10 +37,10 @@ class RouteNamespaces(Strict, frozen=True, kw_only=True):
 class RouteKind(Strict, frozen=True, kw_only=True):
     """A kind of route that a listener takes."""
 
-    later_values: ClassVar = {"kind": frozenset({"GRPCRoute", "TLSRoute", "TCPRoute", "UDPRoute"})}
+    later_values: ClassVar = {"kind": frozenset({"TLSRoute", "TCPRoute", "UDPRoute"})}
 
     group: Literal["gateway.networking.k8s.io"] = "gateway.networking.k8s.io"
-    kind: Literal["HTTPRoute"]
+    kind: Literal["HTTPRoute", "GRPCRoute"]
 
 
 class AllowedRoutes(Strict, frozen=True, kw_only=True):
@@ -93,10 +93,10 @@ class Gateway(Resource, frozen=True, kw_only=True):
 class GrantFrom(Strict, frozen=True, kw_only=True):
     """Who may point."""
 
-    later_values: ClassVar = {"kind": frozenset({"GRPCRoute", "Gateway", "TLSRoute", "TCPRoute", "UDPRoute"})}
+    later_values: ClassVar = {"kind": frozenset({"Gateway", "TLSRoute", "TCPRoute", "UDPRoute"})}
 
     group: Literal["gateway.networking.k8s.io"]
-    kind: Literal["HTTPRoute"]
+    kind: Literal["HTTPRoute", "GRPCRoute"]
     namespace: ObjectName
 
 

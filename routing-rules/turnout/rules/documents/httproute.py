@@ -123,7 +123,7 @@ class Filter(Strict, frozen=True, kw_only=True):
     extension_ref: ExtensionRef | None = None
 
 
-class BackendRef(Strict, frozen=True, kw_only=True):
+class WeightedRef(Strict, frozen=True, kw_only=True):
     """Where a share of the requests goes. A bare name is the Predictor of that name."""
 
     group: Annotated[str | None, Meta(description="turnout.dev, or empty for a Service.")] = None
@@ -132,6 +132,11 @@ class BackendRef(Strict, frozen=True, kw_only=True):
     namespace: Annotated[str | None, Meta(description="The route's own if not given.")] = None
     port: Annotated[Port | None, Meta(description="Of a Service; without effect for a Predictor.")] = None
     weight: Annotated[int, Meta(ge=0, le=1_000_000, description="Its share is weight / sum of weights.")] = 1
+
+
+class BackendRef(WeightedRef, frozen=True, kw_only=True):
+    """Where a share of the requests goes. A bare name is the Predictor of that name."""
+
     filters: tuple[Filter, ...] = ()
 
 

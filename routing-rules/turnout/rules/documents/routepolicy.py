@@ -1,4 +1,4 @@
-"""`RoutePolicy`: what a rule of an HTTPRoute may say beyond Gateway API, attached by an ExtensionRef filter.
+"""`RoutePolicy`: what a rule may say beyond Gateway API, attached by an ExtensionRef filter.
 
 Names are Envoy's, but for the retry budget, which is Gateway API's (GEP-3388 `retryConstraint`), and the faults, which
 are Istio's.
@@ -79,6 +79,19 @@ class RetryBudget(Strict, frozen=True, kw_only=True):
     ] = None
 
 
+GRPCStatus = Literal["CANCELLED", "DEADLINE_EXCEEDED", "INTERNAL", "RESOURCE_EXHAUSTED", "UNAVAILABLE"]
+
+
+class GRPCRetry(Strict, frozen=True, kw_only=True):
+    """When a gRPC call is tried again; as with an HTTPRoute's `retry`, connect failures, refused streams and resets
+    always are."""
+
+    # Not `on`, as in Envoy's words: that is a boolean to YAML 1.1, so to kubectl.
+    codes: Annotated[tuple[GRPCStatus, ...], Meta(description="gRPC statuses of answers, those that Envoy knows.")] = ()
+    attempts: Annotated[int, Meta(ge=0, le=100, description="After the first; 0: never again.")] = 1
+    backoff: Annotated[Duration, Meta(description="The base of the jittered, exponential back-off.")] = "25ms"
+
+
 class RoutePolicySpec(Strict, frozen=True, kw_only=True):
     """What holds for the rules that name the policy."""
 
@@ -93,6 +106,10 @@ class RoutePolicySpec(Strict, frozen=True, kw_only=True):
     timeouts: PolicyTimeouts = PolicyTimeouts()
     rate_limit: RateLimit | None = None
     fault: Fault | None = None
+    grpc_retry: Annotated[
+        GRPCRetry | None,
+        Meta(description="Tries again by gRPC status; beside a rule's retry, that one's attempts and backoff hold."),
+    ] = None
     retry_budget: RetryBudget = RetryBudget()
     replay_body_limit: Annotated[
         int | str, Meta(description="A larger body is streamed and not sent again: 64Ki, 1Mi, or bytes; at most 1Gi.")

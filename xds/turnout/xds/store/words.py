@@ -5,11 +5,12 @@ of a rule are told as shares, endpoints as such, and the rest as `path: old → 
 those without one by place.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
+from turnout.rules.documents.grpcroute import GRPCRoute
 from turnout.rules.documents.httproute import BackendRef, HTTPRoute, Rule
 from turnout.rules.documents.predictor import Predictor
 from turnout.xds.store.objects import Key, Objects, StoredObject, content_of
@@ -37,7 +38,9 @@ def _tell(key: Key, old: StoredObject | None, new: StoredObject | None) -> Itera
     told: set[str] = set()
     match old.document.resource, new.document.resource:
         case HTTPRoute() as before, HTTPRoute() as after:
-            yield from _tell_rules(_short(key), before, after, told)
+            yield from _tell_rules(_short(key), before.spec.rules, after.spec.rules, told)
+        case GRPCRoute() as before, GRPCRoute() as after:
+            yield from _tell_rules(_short(key), _plain(before), _plain(after), told)
         case Predictor() as before, Predictor() as after:
             yield from _tell_endpoints(_short(key), before, after, told)
     differences = _differences(content_of(old.document), content_of(new.document), "")
@@ -51,14 +54,18 @@ def _short(key: Key) -> str:
 # Traffic of a rule
 
 
-def _tell_rules(name: str, old: HTTPRoute, new: HTTPRoute, told: set[str]) -> Iterator[str]:
-    if [rule.name for rule in old.spec.rules] != [rule.name for rule in new.spec.rules]:
+def _plain(route: GRPCRoute) -> list[Rule]:
+    return [rule.as_rule() for rule in route.spec.rules]
+
+
+def _tell_rules(name: str, old: Sequence[Rule], new: Sequence[Rule], told: set[str]) -> Iterator[str]:
+    if [rule.name for rule in old] != [rule.name for rule in new]:
         return  # which rule was which is a guess: the plain difference says it
-    for index, (before, after) in enumerate(zip(old.spec.rules, new.spec.rules, strict=True)):
+    for index, (before, after) in enumerate(zip(old, new, strict=True)):
         if not _same_but_weights(before, after) or before.backend_refs == after.backend_refs:
             continue
         told.add(f"spec.rules[{index}].backendRefs")
-        place = name if len(new.spec.rules) == 1 else f"{name}, rule {after.name or index + 1}"
+        place = name if len(new) == 1 else f"{name}, rule {after.name or index + 1}"
         moves = list(_moves(_shares(before), _shares(after)))
         yield from (f"{place}: {move}" for move in moves or ["weights change, and no traffic moves"])
 

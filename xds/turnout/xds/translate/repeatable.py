@@ -15,8 +15,13 @@ _INFERENCE = re.compile(
     r"/v1/models/[^/]+(?:/(?:versions|labels)/[^/]+)?:(?:predict|explain)"
     r"|/v2/models/[^/]+(?:/versions/[^/]+)?/(?:infer|generate|generate_stream)"
     r"|(?:/openai)?/v1/(?:completions|chat/completions|embeddings)"
+    r"|/inference\.GRPCInferenceService/ModelInfer"
+    r"|/tensorflow\.serving\.PredictionService/(?:Predict|Classify|Regress|MultiInference)"
 )
-"""V1, Open Inference Protocol V2, OpenAI (this part does not see `turnout.predictors`; a test holds them together)."""
+"""V1, Open Inference Protocol V2, OpenAI, the gRPC of V2 and of TensorFlow Serving.
+
+This part does not see `turnout.predictors`; a test holds them together.
+"""
 
 
 def is_repeatable(match: Match) -> bool:
