@@ -6,6 +6,7 @@ from ipaddress import ip_address
 from turnout.deploy.errors import UsageError
 from turnout.proxy.errors import Failure
 from turnout.proxy.filters.chain import apply_request_filters
+from turnout.proxy.filters.model import add_path_model
 from turnout.proxy.filters.peer import Peer
 from turnout.proxy.http.head import Data, RequestHead
 from turnout.proxy.http1.request import RequestDecoder
@@ -38,13 +39,13 @@ def select_listener(snapshot: Snapshot, name: str | None, port: int | None) -> L
 
 def make_table(snapshot: Snapshot, listener: Listener) -> Table:
     """The listener's table, as a worker makes it; nothing will be counted."""
-    return Table(listener, snapshot.missing, dict.fromkeys(route_keys(snapshot), 0))
+    return Table(listener, snapshot.missing, dict.fromkeys(route_keys(snapshot), 0), clusters=snapshot.clusters)
 
 
 def read_request(
-    method: str, host: str, path: str, query: str | None, headers: Sequence[str], peer: Peer
+    method: str, host: str, path: str, query: str | None, headers: Sequence[str], peer: Peer, table: Table
 ) -> RequestHead:
-    """The head of this request behind the codec and the filters of the data plane.
+    """The head of this request as `table` is asked for it: behind the codec and the filters of the data plane.
 
     Raises UsageError with the data plane's reason for what it would refuse.
     """
@@ -59,6 +60,8 @@ def read_request(
     if reader.head is None:
         raise UsageError(f"the proxy refuses this request: {reader.reason or 'it is not complete'}")
     apply_request_filters(reader.head, peer)
+    if table.reads_model:
+        add_path_model(reader.head)
     return reader.head
 
 

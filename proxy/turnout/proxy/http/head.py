@@ -129,11 +129,12 @@ class Head:
 class RequestHead(Head):
     """A request. `path` is normalised and without its query; `host` is in lower case and without its port.
 
-    `trace_id` is that of a valid `traceparent`, empty without one.
+    `trace_id` is that of a valid `traceparent`, empty without one. `grpc`: it came over HTTP/2 and is a gRPC call.
     """
 
     __slots__ = (
-        "authority", "host", "keep_alive", "method", "minor", "path", "query", "request_id", "trace_id", "upgrade",
+        "authority", "grpc", "host", "keep_alive", "method", "minor", "path", "query", "request_id", "trace_id",
+        "upgrade",
     )  # fmt: skip
 
     # Written out, and not by super(): one is made for each request.
@@ -148,6 +149,7 @@ class RequestHead(Head):
         self.host = ""
         self.minor = 1
         self.keep_alive = True
+        self.grpc = False
 
     def copy(self) -> "RequestHead":
         """The same head, for changes of its own. Not for one with trailers, which belong to one message."""
@@ -169,6 +171,7 @@ class RequestHead(Head):
         head.upgrade = self.upgrade
         head.minor = self.minor
         head.keep_alive = self.keep_alive
+        head.grpc = self.grpc
         return head
 
     @property
