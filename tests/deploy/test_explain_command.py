@@ -55,6 +55,19 @@ def test_the_path_is_read_as_the_data_plane_reads_it(capsys: pytest.CaptureFixtu
     assert told["route"]["route"] == "default/iris/canary-header"
 
 
+def test_the_model_is_that_of_the_path(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rules = tmp_path / "r.yaml"
+    matches = "[{headers: [{name: x-gateway-model-name, value: iris}, {name: x-gateway-model-version, value: '2'}]}]"
+    rules.write_text(ROUTE + f"  - matches: {matches}\n")
+    code, out = run(capsys, str(rules), "--path", "/v2/models/iris/versions/2/infer")
+    assert code == 0
+    assert "header x-gateway-model-name must be 'iris': yes" in out
+    code, out = run(capsys, str(rules), "--path", "/v1/models/rose:predict")
+    assert code == 1
+    assert "header x-gateway-model-name must be 'iris', but is 'rose'" in out
+    assert "header x-gateway-model-version must be '2', but is not there" in out
+
+
 def test_headers_that_the_proxy_drops_do_not_match(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rules = tmp_path / "r.yaml"
     rules.write_text(ROUTE + "  - matches: [{headers: [{name: x-gateway-model-name, value: iris}]}]\n")

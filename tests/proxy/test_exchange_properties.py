@@ -32,9 +32,11 @@ from turnout.proxy.telemetry.layout import ClusterWord as C
 from turnout.proxy.telemetry.layout import EndpointWord as E
 from turnout.rules import snapshot
 from turnout.rules.resilience import CircuitBreaker, FailureAccrual, Fault, Limits, Retry, RetryBudget
-from turnout.rules.snapshot import Backend, Forward, Listener, Match, Route, Snapshot, VirtualHost
+from turnout.rules.snapshot import Backend, Forward, Listener, Match, Route, Snapshot, ValueMatch, VirtualHost
 
 REPLAYS, LIMITS, NAMES = 300, (None, None, 1.0), ("a", "b")
+PIECES = bytes(60), b"\0\0\0\0\x32\x0a\1m\x3a" + bytes(50), b"\0\0\0\0\x09\x0a\1m\x3a\1.\x0a\1n"
+"""Of bodies: an empty gRPC message, one for the model `m`, and one that names another one later."""
 GAUGES = C.ACTIVE, C.PENDING, C.RETRIES_ACTIVE
 FIELDS = b"x-forwarded-for", b"x-request-id", b"x-envoy-attempt-count", b"x-request-timeout-ms"
 
@@ -263,8 +265,9 @@ class World:
         )  # fmt: skip
         names = NAMES if chance() < 0.8 else NAMES[1:]
         route = Route("route", Match(), forward if "a" in names else Forward((Backend("b"),)))
+        model = Route("model", Match(headers=(ValueMatch("x-gateway-model-name", "m"),)), Forward((Backend("b"),)))
         clusters = tuple(snapshot.Cluster(name, circuit_breaker=breaker) for name in names)
-        rules = Snapshot((Listener("http", (VirtualHost("all", ("*",), (route,)),)),), clusters)
+        rules = Snapshot((Listener("http", (VirtualHost("all", ("*",), (model, route)),)),), clusters)
         before, self.clusters = dict(self.clusters), {}
         for config in clusters:
             cluster = before.pop(config.name, None)
@@ -281,7 +284,7 @@ class World:
         records = dict(zip(route_keys(rules), self.layout.allot(route_keys(rules)), strict=True))
         table = Table(rules.listeners[0], (), records)
         self.guards.bind([table])
-        (entry,) = table.hosts[0].entries
+        _, entry = table.hosts[0].entries
         self.budgets += [*entry.budgets, *(c.budget for c in self.clusters.values() if c.budget is not None)]
         self.scope = Scope(table, self.clusters, 80, records[NO_ROUTE_KEY], "1")
 
@@ -305,10 +308,13 @@ class World:
         head.method, head.path, head.authority = pick([b"GET", b"POST", b"HEAD"]), b"/x", pick([b"", b"m"])
         head.upgrade = pick([b"", b"", b"websocket"])
         head.length = CHUNKED
+        head.grpc = pick([True, False, False, False])
+        if head.grpc:
+            head.path = b"/inference.GRPCInferenceService/ModelInfer"
         if pick([True, False, False]):
             head.add(b"x-request-timeout-ms", b"700")
             head.marks |= Mark.STEERING
-        body = [bytes(self.random.randrange(60)) for _ in range(self.random.randrange(1, 4))]
+        body = [pick(PIECES)[: self.random.randrange(60)] for _ in range(self.random.randrange(1, 4))]
         client = Client(self, head, body)
         self.clients.append(client)
         self.started += 1

@@ -27,18 +27,6 @@ _is_call = re.compile(
 ).fullmatch
 
 
-_find_model = re.compile(rb"/v[12]/models/([^/:]+)").match
-
-
-def find_model(path: bytes) -> bytes | None:
-    """The name of the model in a path of V1 or V2, percent-encoded as it stands there; None if it names none.
-
-    OpenAI's calls name it in the body, which is not read here.
-    """
-    found = _find_model(path)
-    return found[1] if found else None
-
-
 def is_inference(method: bytes, path: bytes) -> bool:
     """Whether a request with this method and path (normalised, without its query) is a known inference call."""
     return method == b"POST" and _is_call(path) is not None

@@ -46,9 +46,9 @@ class Failure(NamedTuple):
 
 
 NO_ROUTE = Failure("us", Flag.NR, 404, "no route matches this request")
-NO_CLUSTER = Failure("us", Flag.NC, 500, "the route names a predictor that does not exist")
+NO_CLUSTER = Failure("us", Flag.NC, 500, "the route names a predictor that does not exist", grpc=14)
 COLD_CLUSTER = Failure("us", Flag.NC, 503, "the route's predictor has not come from the control plane yet")
-NO_BACKEND = Failure("us", Flag.NC, 500, "the route has no backend")
+NO_BACKEND = Failure("us", Flag.NC, 500, "the route has no backend", grpc=14)
 OVERFLOW = Failure("us", Flag.UO, 503, "a circuit breaker's limit is reached")
 QUEUE_TIMEOUT = Failure("us", Flag.UO, 503, "waited too long for a circuit breaker's limit")
 RATE_LIMITED = Failure("us", Flag.RL, 429, "too many requests for this route", grpc=8)
@@ -67,6 +67,9 @@ CLIENT_STALLED = Failure("downstream", Flag.SI, 408, "the client does not take t
 DOWNSTREAM_GONE = Failure("downstream", Flag.DC, 0, "the client went away", grpc=1)
 DOWNSTREAM_IDLE = Failure(
     "downstream", Flag.SI, 408, "the rest of the request did not come in time", close=True, grpc=1
+)
+MODEL_CONTRADICTED = Failure(
+    "downstream", Flag.DPE, 400, "the message names another model than the one it began with", grpc=3
 )
 HEAD_TIMEOUT = Failure("downstream", Flag.SI, 408, "the request's head did not come in time", close=True)
 MALFORMED = Failure("downstream", Flag.DPE, 400, "the request is not valid HTTP", close=True)

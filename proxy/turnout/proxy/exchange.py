@@ -1,6 +1,6 @@
 """One request and its answer: the only thing that knows both sides.
 
-    start → filters → match → guards → split → attempt → … → on_response → on_response_body* → end
+    start → filters → (model) → match → guards → split → attempt → … → on_response → on_response_body* → end
     attempt: choose an endpoint → borrow a connection ─┬→ on_upstream_ready → send
                ↑  ↑ wait for a circuit breaker         └→ on_connect_failed
                └ back-off ← what is not to be the answer (`retrying`)
@@ -32,6 +32,7 @@ from turnout.proxy.http.grpc import from_http
 from turnout.proxy.http.hash_key import HashOf, hash_request
 from turnout.proxy.http.head import NO_FIELDS, Data, Fields, RequestHead, ResponseHead
 from turnout.proxy.http.names import Mark
+from turnout.proxy.model_wait import ModelWait, begin_model
 from turnout.proxy.retrying import Retrying
 from turnout.proxy.route.edits import Edits
 from turnout.proxy.route.entry import Entry
@@ -52,7 +53,7 @@ class Exchange:
 
     __slots__ = (
         "_blocked_by_client", "_blocked_by_upstream", "_budgets", "_cluster", "_connecting", "_downstream",
-        "_first_byte_deadline", "_grpc", "_hash", "_held", "_idle_timeout_s", "_kept", "_own_authority",
+        "_first_byte_deadline", "_grpc", "_hash", "_held", "_idle_timeout_s", "_kept", "_model", "_own_authority",
         "_queue_deadline", "_queued", "_record", "_request_deadline", "_request_ended", "_resume", "_resume_at",
         "_retrying", "_scope", "_services", "_total_failure", "_upstream", "_upstream_deadline", "_waiting_since",
         "active_at", "attempt_at", "bytes_received", "bytes_sent", "done", "entry", "failure", "first_byte_at", "flag",
@@ -71,6 +72,7 @@ class Exchange:
         self._held: list[Data] | None = None
         self._budgets: Sequence[Budget] = ()
         self._kept: Data | None = None
+        self._model: ModelWait | None = None
         self._resume: Callable[[], None] | None = None
         self._record = scope.no_route_record
         self._request_deadline = self._upstream_deadline = self._first_byte_deadline = self._resume_at = 0.0
@@ -119,6 +121,15 @@ class Exchange:
             self.refuse(errors.OVERLOADED)
             return
         apply_request_filters(head, downstream.peer)
+        if self._scope.table.reads_model:
+            self._model = model = begin_model(head)
+            if model is not None:
+                self._read_model(model, data)
+                return
+        self._match(data)
+
+    def _match(self, data: Data) -> None:
+        head = self.head
         entry = self.entry = self._scope.table.match(head)
         if entry is None:
             self._fail(errors.NO_ROUTE)
@@ -137,12 +148,36 @@ class Exchange:
         self.active_at = self._services.clock()
         self.bytes_received += len(data)
         self._request_ended = end
+        if self._model is not None and self._read_model(self._model, data):
+            return
         if self._held is not None:
             self._held.append(data)
         elif self._upstream is not None:
             if self._kept is not None:
                 self._keep(data)
             self._upstream.send_body(data, end)
+
+    def _read_model(self, model: ModelWait, data: Data) -> bool:
+        """Show the body to who reads the model of it; whether that is all there is to be done with it now."""
+        waited, may_go_on = model.waits, model.read(data, self._request_ended)
+        if model.is_done:
+            self._model = None
+        if not may_go_on:
+            self._fail(errors.MODEL_CONTRADICTED)
+        elif not waited:
+            return False
+        elif not model.waits:
+            if self._held is not None:
+                self._held.append(data)
+                data = self._release_held()
+            self._match(data)
+        elif self._held is not None:
+            self._held.append(data)
+        else:
+            self._held = [data]
+            assert self._downstream is not None
+            self._downstream.wake_at(self.next_deadline())
+        return True
 
     def _keep(self, data: Data) -> None:
         """More of a body than one piece, behind the head or with it, is kept only where the route has a `retry`."""
@@ -366,7 +401,7 @@ class Exchange:
     def _pass(self, guard: Guard, data: Data) -> bool:
         """Whether the request goes on at once, by the route's rate limit and faults."""
         if guard.limiter is not None:
-            wait_s = guard.limiter.admit(self.head, self.started_at)
+            wait_s = guard.limiter.admit(self.head, self.active_at)
             if wait_s:
                 self._fail(errors.RATE_LIMITED, [(b"retry-after", encode_retry_after(wait_s))])
                 return False
@@ -376,7 +411,7 @@ class Exchange:
         if delay_s:
             self.flag = Flag.DI
             self._hold(data)
-            self._wait(self.started_at + delay_s, partial(self._on_delayed, status))
+            self._wait(self.active_at + delay_s, partial(self._on_delayed, status))
             return False
         if status:
             self._fail(errors.FAULT_INJECTED._replace(status=status))
@@ -604,7 +639,7 @@ class Exchange:
 
     def _is_status_retried(self, policy: RetryPolicy, answer: GrpcAnswer) -> bool:
         status = answer.read_status()
-        if status not in policy.grpc_statuses:
+        if status not in policy.grpc_statuses or not policy.may_repeat(self.head):
             return False
         reason = f"answered {status.name}"
         return self._replace_answer(self._find_retrying(policy), answer.head, True, judge(status), reason)

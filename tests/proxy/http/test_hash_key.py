@@ -27,21 +27,10 @@ def test_the_address_is_the_clients() -> None:
     assert ask(HashKey("source_address"), address=b"") is None
 
 
-@pytest.mark.parametrize(
-    ("path", "model"),
-    [
-        (b"/v2/models/llama/infer", b"llama"),
-        (b"/v2/models/llama/versions/3/generate_stream", b"llama"),
-        (b"/v1/models/llama:predict", b"llama"),
-        (b"/v1/chat/completions", None),
-        (b"/x/v2/models/llama", None),
-        (b"/v2/models/", None),
-    ],
-)
-def test_the_model_is_that_of_the_path(path: bytes, model: bytes | None) -> None:
-    head = RequestHead([(b"x-gateway-model-name", b"another")])
-    head.path = path
-    assert compile_hash_key(HashKey("model"))(head, b"") == model
+def test_the_model_is_what_the_proxy_has_found_it_to_be() -> None:
+    assert ask(HashKey("model"), (b"x-gateway-model-name", b"llama")) == b"llama"
+    assert ask(HashKey("model")) is None
+    assert ask(HashKey("header", "x-gateway-model-name"), (b"x-gateway-model-name", b"llama")) == b"llama"
 
 
 @pytest.mark.parametrize(

@@ -43,9 +43,10 @@ def run(arguments: argparse.Namespace) -> int:
     peer = make_peer(arguments.client)
     headers = [*arguments.header, *([f"Cookie: {'; '.join(arguments.cookie)}"] if arguments.cookie else [])]
     asked = Asked(arguments.method, arguments.path, arguments.query, arguments.grpc)
-    head = read_request(asked, arguments.host, headers, peer)
+    table = make_table(snapshot, listener)
+    head = read_request(asked, arguments.host, headers, peer, table)
     port = listener.port or ProxyOptions().listen.port  # shows in redirects that name no port
-    explanation = explain(make_table(snapshot, listener), head, origins, port, peer.address)
+    explanation = explain(table, head, origins, port, peer.address)
     if arguments.output == "json":
         request = {"method": head.method.decode(), "host": head.host, "target": head.target.decode("latin-1")}
         answer = {"listener": listener.name, "request": request, **msgspec.to_builtins(explanation)}

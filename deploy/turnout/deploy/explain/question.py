@@ -8,6 +8,7 @@ import msgspec
 from turnout.deploy.errors import UsageError
 from turnout.proxy.errors import Failure
 from turnout.proxy.filters.chain import apply_request_filters
+from turnout.proxy.filters.model import add_path_model
 from turnout.proxy.filters.peer import Peer
 from turnout.proxy.http.head import Data, RequestHead
 from turnout.proxy.http1.request import RequestDecoder
@@ -40,7 +41,7 @@ def select_listener(snapshot: Snapshot, name: str | None, port: int | None) -> L
 
 def make_table(snapshot: Snapshot, listener: Listener) -> Table:
     """The listener's table, as a worker makes it; nothing will be counted."""
-    return Table(listener, snapshot.missing, dict.fromkeys(route_keys(snapshot), 0))
+    return Table(listener, snapshot.missing, dict.fromkeys(route_keys(snapshot), 0), clusters=snapshot.clusters)
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -66,8 +67,8 @@ class Asked(msgspec.Struct, frozen=True):
         return f"POST /{self.grpc} HTTP/1.1", ["Content-Type: application/grpc"]
 
 
-def read_request(asked: Asked, host: str, headers: Sequence[str], peer: Peer) -> RequestHead:
-    """The head of this request behind the codec and the filters of the data plane.
+def read_request(asked: Asked, host: str, headers: Sequence[str], peer: Peer, table: Table) -> RequestHead:
+    """The head of this request as `table` is asked for it: behind the codec and the filters of the data plane.
 
     Raises UsageError with the data plane's reason for what it would refuse.
     """
@@ -82,6 +83,8 @@ def read_request(asked: Asked, host: str, headers: Sequence[str], peer: Peer) ->
     if reader.head is None:
         raise UsageError(f"the proxy refuses this request: {reader.reason or 'it is not complete'}")
     apply_request_filters(reader.head, peer)
+    if table.reads_model:
+        add_path_model(reader.head)
     return reader.head
 
 

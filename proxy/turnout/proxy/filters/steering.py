@@ -2,11 +2,11 @@
 
 from turnout.proxy.filters.peer import Peer
 from turnout.proxy.http.head import RequestHead
-from turnout.proxy.http.names import REQUEST_MARKS, STEERING_PREFIXES, Mark
+from turnout.proxy.http.names import MODEL_NAME, MODEL_VERSION, REQUEST_MARKS, STEERING_PREFIXES, Mark
 
 _STEERING = int(Mark.STEERING)
 _NAMES = frozenset(name for name, mark in REQUEST_MARKS.items() if mark == Mark.STEERING)
-_MODEL = frozenset({b"x-gateway-model-name", b"x-gateway-model-version"})
+_MODEL = frozenset({MODEL_NAME, MODEL_VERSION})
 
 
 def drop_steering(head: RequestHead, peer: Peer) -> None:

@@ -5,9 +5,9 @@ A request that lacks it, or has it empty, has no key, and goes at random: all of
 
 from collections.abc import Callable
 
-from turnout.predictors.calls import find_model
 from turnout.proxy.http.hashing import hash_bytes
 from turnout.proxy.http.head import RequestHead
+from turnout.proxy.http.names import MODEL_NAME
 from turnout.rules.resilience import HashKey
 
 HashOf = Callable[[RequestHead, bytes], bytes | None]
@@ -24,7 +24,7 @@ def compile_hash_key(key: HashKey) -> HashOf:
         case "header":
             return lambda head, address: head.get(name) or None
         case "model":
-            return lambda head, address: find_model(head.path)
+            return lambda head, address: head.find(MODEL_NAME)  # which is there if a table's clusters ask for it
         case "cookie":
             return lambda head, address: find_cookie(head, name)
         case "source_address":

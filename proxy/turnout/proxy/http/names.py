@@ -7,6 +7,10 @@ fields, so that the plain ones, which are most, cost nothing each.
 import re
 from enum import IntFlag
 
+MODEL_NAME = b"x-gateway-model-name"
+MODEL_VERSION = b"x-gateway-model-version"
+"""Which model a request is for, as the inference gateways say it. The proxy itself does, and nobody else."""
+
 MAX_LEARNED = 2_048
 MAX_LEARNED_BYTES = 64
 
@@ -49,8 +53,8 @@ REQUEST_MARKS: dict[bytes, int] = {
     b"x-forwarded-proto": Mark.FORWARDED_PROTO,
     b"x-request-id": Mark.REQUEST_ID,
     b"traceparent": Mark.TRACEPARENT,
-    b"x-gateway-model-name": Mark.STEERING,
-    b"x-gateway-model-version": Mark.STEERING,
+    MODEL_NAME: Mark.STEERING,
+    MODEL_VERSION: Mark.STEERING,
     b"x-request-timeout-ms": Mark.STEERING,
 }
 

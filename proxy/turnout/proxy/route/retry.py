@@ -23,8 +23,7 @@ By status: `5xx` is 500 to 599, `gateway-error` 502, 503 and 504, `retriable-4xx
 `envoy-ratelimited`; one with `x-envoy-overloaded` may be: another endpoint may have room.
 
 By gRPC status (Envoy `cancelled`, `deadline-exceeded`, `internal`, `resource-exhausted`, `unavailable`), from the head
-or, which Envoy does not do, from the trailers. A route that names statuses says by that which calls may be repeated, as
-gRPC's own `retryPolicy` does; the method is not asked.
+or, which Envoy does not do, from the trailers.
 """
 
 from math import inf

@@ -12,8 +12,9 @@ from turnout.proxy.route.conditions import Draw
 from turnout.proxy.route.context import Context, absent_clusters
 from turnout.proxy.route.domains import Domains
 from turnout.proxy.route.entry import Entry
+from turnout.proxy.route.model import asks_for_model
 from turnout.proxy.route.paths import PathIndex
-from turnout.rules.snapshot import Listener, VirtualHost
+from turnout.rules.snapshot import Cluster, Listener, VirtualHost
 
 MAX_KNOWN_HOSTS = 1_024
 
@@ -33,11 +34,12 @@ class Host:
 class Table:
     """Answers which route takes a request.
 
-    `missing` and `cold` are the Snapshot's clusters that there are not, `records` counter offsets by record key.
+    `missing` and `cold` are the Snapshot's clusters that there are not, `records` counter offsets by record key,
+    `clusters` those that there are. `reads_model`: a route or one of these asks for the model of a request.
     `random` gives numbers in [0, 1), one a request, to routes that take a share of the requests.
     """
 
-    __slots__ = ("_by_domain", "_domains", "_known", "hosts")
+    __slots__ = ("_by_domain", "_domains", "_known", "hosts", "reads_model")
 
     def __init__(
         self,
@@ -46,6 +48,7 @@ class Table:
         records: Mapping[tuple[str, str, str], int],
         *,
         cold: Iterable[str] = (),
+        clusters: Iterable[Cluster] = (),
         random: Callable[[], float] = random.random,
     ) -> None:
         context = Context(records, absent_clusters(missing, cold), Draw(random))
@@ -53,6 +56,7 @@ class Table:
         self._by_domain = {domain: host for host in self.hosts for domain in host.domains}
         self._domains = Domains(self._by_domain)
         self._known: dict[str, Host | None] = {}
+        self.reads_model = asks_for_model(listener, clusters)
 
     def match(self, head: RequestHead) -> Entry | None:
         """The route that takes this request, None for none."""

@@ -252,8 +252,11 @@ class _Built(NamedTuple):
 def _build(message: Configure) -> _Built:
     snapshot = decode_snapshot(message.snapshot)
     records = dict(zip(route_keys(snapshot), message.records, strict=True))
-    missing, cold = snapshot.missing, snapshot.cold
-    tables = {listener.name: Table(listener, missing, records, cold=cold) for listener in snapshot.listeners}
+    missing, cold, clusters = snapshot.missing, snapshot.cold, snapshot.clusters
+    tables = {
+        listener.name: Table(listener, missing, records, cold=cold, clusters=clusters)
+        for listener in snapshot.listeners
+    }
     return _Built(snapshot, tables, records[NO_ROUTE_KEY])
 
 
