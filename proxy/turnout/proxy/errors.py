@@ -60,6 +60,7 @@ UPSTREAM_TIMEOUT = Failure("upstream", Flag.UT, 504, "the endpoint did not answe
 FIRST_BYTE_TIMEOUT = Failure("upstream", Flag.UT, 504, "no answer had begun in time")
 REQUEST_TIMEOUT = Failure("upstream", Flag.UT, 504, "the request took too long")
 CLIENT_DEADLINE = Failure("downstream", Flag.UT, 504, "the client's own deadline is over")
+REQUEST_UNFINISHED = Failure("downstream", Flag.UT, 408, "the request's body took too long to come", close=True)
 IDLE_TIMEOUT = Failure("upstream", Flag.SI, 504, "no byte came for too long")
 CLIENT_STALLED = Failure("downstream", Flag.SI, 408, "the client does not take the answer", close=True)
 DOWNSTREAM_GONE = Failure("downstream", Flag.DC, 0, "the client went away")

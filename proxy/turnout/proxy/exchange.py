@@ -128,7 +128,7 @@ class Exchange:
         self._forward(entry, data)
 
     def on_request_body(self, data: Data, end: bool) -> None:
-        self.active_at = self._services.clock()
+        self.active_at = self.attempt_at = self._services.clock()  # a slow upload is no slow endpoint
         self.bytes_received += len(data)
         self._request_ended = end
         if self._held is not None:
@@ -315,11 +315,11 @@ class Exchange:
         if self.done:
             return
         if self._request_deadline and now >= self._request_deadline:
-            self._fail(self._total_failure)
+            self._time_out(self._total_failure)
         elif self._upstream_deadline and now >= self._upstream_deadline:
-            self._fail_attempt(errors.UPSTREAM_TIMEOUT, "", sent=self._upstream is not None)
+            self._time_out(errors.UPSTREAM_TIMEOUT)
         elif self._first_byte_deadline and now >= self._first_byte_deadline:
-            self._fail_attempt(errors.FIRST_BYTE_TIMEOUT, "", sent=self._upstream is not None)
+            self._time_out(errors.FIRST_BYTE_TIMEOUT)
         elif self._resume_at and now >= self._resume_at:
             resume, self._resume, self._resume_at = self._resume, None, 0.0
             assert resume is not None
@@ -331,6 +331,21 @@ class Exchange:
             self.active_at = now  # we let it wait; nobody idles
         else:
             self._fail(self._find_idle())
+
+    def _time_out(self, failure: Failure) -> None:
+        """Of this attempt, or of all. While the client is to send or to read, no endpoint is at fault, nor asked."""
+        if self._blocked_by_client:
+            self._fail(failure._replace(who="downstream"))
+        elif self._awaits_client():
+            self._fail(errors.REQUEST_UNFINISHED)
+        elif failure is self._total_failure:
+            self._fail(failure)
+        else:
+            self._fail_attempt(failure, "", sent=self._upstream is not None)
+
+    def _awaits_client(self) -> bool:
+        """Whether the endpoint has all that came of the request and takes more."""
+        return not (self._request_ended or self.status or self._blocked_by_upstream) and self._upstream is not None
 
     def _find_idle(self) -> Failure:
         """Whose turn it was when nothing moved for too long."""
@@ -642,6 +657,8 @@ class Exchange:
             self._connecting.cancel()
             self._connecting = None
         if self._upstream is not None:
+            if self._awaits_client():
+                self.attempt_at = self._services.clock()  # the endpoint has kept nobody waiting
             self._upstream.abort()
             self._upstream = None
 
