@@ -8,7 +8,7 @@ import pytest
 from actors.model_process import ModelProcess, model_processes
 from actors.proxy import Proxy, until
 from actors.resilience_rules import rules
-from actors.vitals import events, states
+from actors.vitals import endpoint, events, is_in, states
 from actors.wire import Wire, connect
 
 StartProxy = Callable[..., Proxy]
@@ -45,6 +45,14 @@ async def end_upload(wire: Wire) -> str:
 
 async def ask(proxy: Proxy) -> str:
     return await end_upload(await begin_upload(proxy))
+
+
+async def ask_status(proxy: Proxy) -> int:
+    wire = await connect(proxy.port)
+    await wire.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    reply = await wire.read_response()
+    wire.close()
+    return reply.status
 
 
 @pytest.mark.parametrize("limit", ["firstByte", "backendRequest", "request"])
@@ -96,6 +104,31 @@ async def test_who_reads_too_slowly_is_cut_and_no_endpoint_suffers_for_it(
     assert await events(proxy) == []
     for client in clients:
         client.reset()
+
+
+async def test_a_probe_whose_client_dawdles_leaves_the_decision_to_the_next_request(
+    start_proxy: StartProxy, models: list[ModelProcess]
+) -> None:
+    model = models[0]
+    await model.tell(refuse=1.0)
+    breaker = "circuitBreaker: {consecutiveFailures: {maxFailures: 1, minPenalty: 100ms, maxPenalty: 100ms}}"
+    proxy = start_proxy(rules([model], breaker))
+    assert await ask_status(proxy) == 503
+    await is_in(proxy, model, "HALF_OPEN")
+    await model.tell(refuse=0.0)
+    probe = await begin_upload(proxy)
+
+    async def is_probing() -> bool:
+        return bool((await endpoint(proxy, model))["breaker"]["probing"])
+
+    async def is_served() -> bool:
+        return await ask_status(proxy) == 200
+
+    await until(is_probing)
+    assert await ask_status(proxy) == 503
+    await until(is_served)
+    await is_in(proxy, model, "AVAILABLE")
+    assert await end_upload(probe) == "a"
 
 
 @pytest.mark.parametrize("leaves", [False, True], ids=["goes on", "leaves"])

@@ -41,6 +41,8 @@ from turnout.proxy.telemetry.layout import ClusterWord, Word
 from turnout.rules.snapshot import Redirect
 
 _STEERING = int(Mark.STEERING)
+PROBE_UPLOAD_S = 1.0
+"""How long the request that decides on a breaker may take to come."""
 
 
 class Exchange:
@@ -356,7 +358,7 @@ class Exchange:
         return errors.DOWNSTREAM_IDLE
 
     def _wait(self, until: float, then: Callable[[], None]) -> None:
-        """Do nothing until that time."""
+        """Come back to it then."""
         self._resume_at, self._resume = until, then
         assert self._downstream is not None
         self._downstream.wake_at(until)
@@ -474,6 +476,8 @@ class Exchange:
             lease = self.lease = self._spare_connection(cluster, lease, now)
             upstream = services.upstreams.borrow(lease, now)
         self.attempt_at = now
+        if lease.probe and not self._request_ended:
+            self._wait(now + PROBE_UPLOAD_S, self._pass_probe_on)
         if not self.head.authority or self._own_authority:
             self._own_authority = True
             self.head.authority = lease.endpoint.text
@@ -493,6 +497,11 @@ class Exchange:
             self._hold(self._kept)
             self._waiting_since = services.clock()
             self._connecting = services.upstreams.connect(self, cluster, lease)
+
+    def _pass_probe_on(self) -> None:
+        """Who is still sending says nothing of the endpoint: the next request is to."""
+        if self.lease is not None and self._awaits_client():
+            self.lease.pass_probe_on()
 
     def _spare_connection(self, cluster: Cluster, lease: Lease, now: float) -> Lease:
         """No more connections may be made: perhaps another endpoint has one that idles. If they all idle at other
