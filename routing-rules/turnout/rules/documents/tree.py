@@ -115,12 +115,17 @@ def read_trees(text: str) -> Iterator[Tree]:
         parser.dispose()
 
 
+_TOO_DEEP = "exceeded maximum nesting depth"
+"""What libyaml says since 0.2.6, which has a bound of its own, and sees it before an event comes to ours."""
+
+
 def _fault_of(exc: yaml.YAMLError) -> Fault:
     mark = getattr(exc, "problem_mark", None) or getattr(exc, "context_mark", None)
     problem = getattr(exc, "problem", None) or getattr(exc, "reason", None) or str(exc)
     context = getattr(exc, "context", None)
     message = f"{problem} ({context})" if context else str(problem)
-    return Fault(mark.line + 1 if mark else 1, "yaml-syntax", message, fatal=True)
+    code = "yaml-too-much" if problem == _TOO_DEEP else "yaml-syntax"
+    return Fault(mark.line + 1 if mark else 1, code, message, fatal=True)
 
 
 class _TooMuch(Exception):
