@@ -15,7 +15,8 @@ from turnout.proxy.cluster.endpoint import Target
 from turnout.proxy.exchange import Exchange
 from turnout.proxy.filters.guards import Guards
 from turnout.proxy.filters.peer import Peer
-from turnout.proxy.http.head import CHUNKED, RequestHead, ResponseHead
+from turnout.proxy.http.grpc import GrpcStatus
+from turnout.proxy.http.head import CHUNKED, NO_FIELDS, Fields, RequestHead, ResponseHead
 from turnout.proxy.http.names import Mark
 from turnout.proxy.net.timers import NEVER
 from turnout.proxy.route.table import Table
@@ -65,7 +66,7 @@ class Client:
 
     def send_body(self, data: Any, end: bool) -> None: ...
 
-    def abort(self) -> None:
+    def abort(self, trailers: Fields = NO_FIELDS) -> None:
         self.aborted = True
 
     def on_exchange_done(self, request_ended: bool, now: float) -> None:
@@ -257,7 +258,8 @@ def test_a_client_that_never_sends_its_message_is_idle_and_one_that_sends_is_not
     world.now = 104.0 + IDLE_S
     exchange.on_timer(world.now)
     assert exchange.failure is errors.DOWNSTREAM_IDLE
-    assert (world.client.statuses, world.client.ended, world.logged) == ([408], True, [exchange])
+    assert (world.client.statuses, world.client.ended, world.logged) == ([200], True, [exchange])
+    assert (exchange.failure, exchange.grpc_status) == (errors.DOWNSTREAM_IDLE, GrpcStatus.CANCELLED)
 
 
 def test_a_client_that_leaves_while_it_waits_is_forgotten() -> None:
@@ -272,7 +274,7 @@ def test_who_waits_can_be_refused_for_want_of_memory() -> None:
     world = World(by_model("new", name="bert"))
     exchange = world.begin(INFER, BERT[:3])
     exchange.refuse(errors.OVERLOADED)
-    assert (world.client.statuses, world.sent, exchange.done) == ([503], [], True)
+    assert (exchange.grpc_status, world.sent, exchange.done) == (GrpcStatus.UNAVAILABLE, [], True)
 
 
 def test_a_message_that_names_another_model_at_its_end_never_gets_to_a_server_whole() -> None:
@@ -283,7 +285,7 @@ def test_a_message_that_names_another_model_at_its_end_never_gets_to_a_server_wh
     exchange.on_request_body(data[70_000:200_000], False)
     assert (world.only.cluster, world.only.body) == ("new", data[:200_000])
     exchange.on_request_body(data[200_000:], True)
-    assert (exchange.failure, world.client.statuses) == (errors.MODEL_CONTRADICTED, [400])
+    assert (exchange.failure, exchange.grpc_status) == (errors.MODEL_CONTRADICTED, GrpcStatus.INVALID_ARGUMENT)
     assert (world.only.aborted, world.only.body) == (True, data[:200_000])
     assert world.logged == [exchange]
 
@@ -291,7 +293,8 @@ def test_a_message_that_names_another_model_at_its_end_never_gets_to_a_server_wh
 def test_a_message_that_contradicts_itself_at_once_is_sent_nowhere() -> None:
     world = World(by_model("new", name="bert"))
     exchange = world.begin(INFER, message(text(1, b"bert"), text(7, b"x"), text(2, b"1")), end=True)
-    assert (exchange.failure, world.client.statuses, world.sent) == (errors.MODEL_CONTRADICTED, [400], [])
+    assert (exchange.failure, exchange.grpc_status) == (errors.MODEL_CONTRADICTED, GrpcStatus.INVALID_ARGUMENT)
+    assert world.sent == []
 
 
 def test_a_contradiction_behind_the_begin_of_the_answer_cuts_it() -> None:

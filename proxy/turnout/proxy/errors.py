@@ -62,6 +62,7 @@ UPSTREAM_TIMEOUT = Failure("upstream", Flag.UT, 504, "the endpoint did not answe
 FIRST_BYTE_TIMEOUT = Failure("upstream", Flag.UT, 504, "no answer had begun in time", grpc=4)
 REQUEST_TIMEOUT = Failure("upstream", Flag.UT, 504, "the request took too long", grpc=4)
 CLIENT_DEADLINE = Failure("downstream", Flag.UT, 504, "the client's own deadline is over", grpc=4)
+REQUEST_UNFINISHED = Failure("downstream", Flag.UT, 408, "the request's body took too long to come", close=True, grpc=4)
 IDLE_TIMEOUT = Failure("upstream", Flag.SI, 504, "no byte came for too long", grpc=4)
 CLIENT_STALLED = Failure("downstream", Flag.SI, 408, "the client does not take the answer", close=True, grpc=1)
 DOWNSTREAM_GONE = Failure("downstream", Flag.DC, 0, "the client went away", grpc=1)

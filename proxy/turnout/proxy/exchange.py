@@ -46,6 +46,8 @@ from turnout.rules.snapshot import Redirect
 _TIMED = int(Mark.STEERING | Mark.GRPC_TIMEOUT)
 """Fields by which a client may say how long it waits."""
 _GRPC = int(RouteWord.GRPC)
+PROBE_UPLOAD_S = 1.0
+"""How long the request that decides on a breaker may take to come."""
 
 
 class Exchange:
@@ -145,7 +147,7 @@ class Exchange:
         self._forward(entry, data)
 
     def on_request_body(self, data: Data, end: bool) -> None:
-        self.active_at = self._services.clock()
+        self.active_at = self.attempt_at = self._services.clock()  # a slow upload is no slow endpoint
         self.bytes_received += len(data)
         self._request_ended = end
         if self._model is not None and self._read_model(self._model, data):
@@ -365,11 +367,11 @@ class Exchange:
         if self.done:
             return
         if self._request_deadline and now >= self._request_deadline:
-            self._fail(self._total_failure)
+            self._time_out(self._total_failure)
         elif self._upstream_deadline and now >= self._upstream_deadline:
-            self._fail_attempt(errors.UPSTREAM_TIMEOUT, "", sent=self._upstream is not None)
+            self._time_out(errors.UPSTREAM_TIMEOUT)
         elif self._first_byte_deadline and now >= self._first_byte_deadline:
-            self._fail_attempt(errors.FIRST_BYTE_TIMEOUT, "", sent=self._upstream is not None)
+            self._time_out(errors.FIRST_BYTE_TIMEOUT)
         elif self._resume_at and now >= self._resume_at:
             resume, self._resume, self._resume_at = self._resume, None, 0.0
             assert resume is not None
@@ -382,6 +384,21 @@ class Exchange:
         else:
             self._fail(self._find_idle())
 
+    def _time_out(self, failure: Failure) -> None:
+        """Of this attempt, or of all. While the client is to send or to read, no endpoint is at fault, nor asked."""
+        if self._blocked_by_client:
+            self._fail(failure._replace(who="downstream"))
+        elif self._awaits_client():
+            self._fail(errors.REQUEST_UNFINISHED)
+        elif failure is self._total_failure:
+            self._fail(failure)
+        else:
+            self._fail_attempt(failure, "", sent=self._upstream is not None)
+
+    def _awaits_client(self) -> bool:
+        """Whether the endpoint has all that came of the request and takes more."""
+        return not (self._request_ended or self.status or self._blocked_by_upstream) and self._upstream is not None
+
     def _find_idle(self) -> Failure:
         """Whose turn it was when nothing moved for too long."""
         if self._blocked_by_client:
@@ -391,7 +408,7 @@ class Exchange:
         return errors.DOWNSTREAM_IDLE
 
     def _wait(self, until: float, then: Callable[[], None]) -> None:
-        """Do nothing until that time."""
+        """Come back to it then."""
         self._resume_at, self._resume = until, then
         assert self._downstream is not None
         self._downstream.wake_at(until)
@@ -509,6 +526,8 @@ class Exchange:
             lease = self.lease = self._spare_connection(cluster, lease, now)
             upstream = services.upstreams.borrow(lease, now)
         self.attempt_at = now
+        if lease.probe and not self._request_ended:
+            self._wait(now + PROBE_UPLOAD_S, self._pass_probe_on)
         if not self.head.authority or self._own_authority:
             self._own_authority = True
             self.head.authority = lease.endpoint.text
@@ -528,6 +547,11 @@ class Exchange:
             self._hold(self._kept)
             self._waiting_since = services.clock()
             self._connecting = services.upstreams.connect(self, cluster, lease)
+
+    def _pass_probe_on(self) -> None:
+        """Who is still sending says nothing of the endpoint: the next request is to."""
+        if self.lease is not None and self._awaits_client():
+            self.lease.pass_probe_on()
 
     def _spare_connection(self, cluster: Cluster, lease: Lease, now: float) -> Lease:
         """No more connections may be made: perhaps another endpoint has one that idles. If they all idle at other
@@ -724,6 +748,8 @@ class Exchange:
             self._connecting.cancel()
             self._connecting = None
         if self._upstream is not None:
+            if self._awaits_client():
+                self.attempt_at = self._services.clock()  # the endpoint has kept nobody waiting
             self._upstream.abort()
             self._upstream = None
 

@@ -26,6 +26,10 @@ def test_the_factor_is_envoys(aggression: float, elapsed_s: float, expected: flo
     assert factor(config, 100.0, 100.0 + elapsed_s) == pytest.approx(expected)
 
 
+def test_it_begins_with_the_least_weight_that_is_set() -> None:
+    assert factor(SlowStart(30.0, 1.0, min_percent=40.0), 100.0, 100.0) == pytest.approx(0.4)
+
+
 @given(st.floats(0.1, 1_000), st.floats(0.1, 10), st.floats(0, 100), st.floats(-10, 2_000))
 def test_a_weight_never_vanishes_and_never_grows(
     window_s: float, aggression: float, percent: float, elapsed_s: float

@@ -27,6 +27,12 @@ def test_failures_open_it_for_the_least_time():
     assert not breaker.on_timer([0], 5.999)
 
 
+def test_a_penalty_is_longer_by_a_part_of_the_jitter():
+    breaker = Breaker(FailureAccrual(min_s=2.0, max_s=100.0, jitter=0.2), lambda: 0.9)
+    breaker.on_failing(0.0)
+    assert breaker.wake_at == pytest.approx(2.36)
+
+
 def test_failures_of_requests_that_began_before_change_nothing():
     breaker = Breaker(CONFIG, lambda: 0.0)
     breaker.on_failing(0.0)

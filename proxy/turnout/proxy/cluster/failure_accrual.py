@@ -7,7 +7,8 @@ Linkerd's `failure-accrual: consecutive`. Owned by the supervisor, so there is o
 * Half-open, the right to send one request is given to the worker of one slot. A slot that has nothing to send for
   `PROBE_WAIT_S` loses it, and the next one has it. Between the two lies `WITHDRAWAL_S` in which nobody has it: what
   the first one sent before it heard of that is still the probe. So there is one at a time.
-* While a probe is under way nobody has the right. One whose client left says nothing, and the next slot has it.
+* While a probe is under way nobody has the right. One whose client left, or takes its time to send it, says nothing,
+  and the next slot has it.
 * A probe that went well closes the breaker; one that failed opens it for twice as long as before, up to a bound.
 """
 

@@ -56,6 +56,12 @@ class Lease:
             self.probe = False
             cluster.on_probed(endpoint, True)
 
+    def pass_probe_on(self) -> None:
+        """It is to tell nothing of a half-open endpoint; another request will."""
+        if self.probe:
+            self.probe = False
+            self.cluster.on_probed(self.endpoint, None)
+
     def release(self, outcome: Outcome, now: float, elapsed_s: float) -> None:
         """The attempt is over, and lasted so long."""
         if self.released:

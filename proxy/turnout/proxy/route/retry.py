@@ -115,7 +115,8 @@ class RetryPolicy:
 
         Envoy's fully jittered exponential back-off (`JitteredExponentialBackOffStrategy`): uniform in
         [0, min(base × 2^(attempt − 1), max)). Its documentation still has the bounds of an older formula,
-        base × (2^attempt − 1), which are the same for the first retry and wider for others; Envoy 1.40 keeps to these.
+        base × (2^attempt − 1), which are the same for the first retry and wider for others; Envoy 1.40 keeps to these,
+        as tests/e2e/test_e2e_envoy_retries.py sees.
         """
         # Beyond 2^32 every base is above its maximum, and the power would become a number without end.
         bound = self._back_off_s * (1 << min(attempt - 1, 32))

@@ -118,6 +118,10 @@ def read_trees(text: str) -> Iterator[Tree]:
         parser.dispose()
 
 
+_TOO_DEEP = "exceeded maximum nesting depth"
+"""What libyaml says since 0.2.6, which has a bound of its own, and sees it before an event comes to ours."""
+
+
 def _fault_of(exc: yaml.YAMLError) -> Fault:
     mark = getattr(exc, "problem_mark", None) or getattr(exc, "context_mark", None)
     problem = getattr(exc, "problem", None) or getattr(exc, "reason", None) or str(exc)
