@@ -352,6 +352,11 @@ def test_the_page_names_every_option_and_command() -> None:
     assert commands == {"apply", "get", "delete", "history", "diff", "rollback", "resume", "status"} <= set(COMMANDS)
 
 
+def test_the_page_has_the_envoy_that_is_in_the_tree() -> None:
+    _, _, text = (Path(__file__).parents[2] / "deploy/envoy.yaml").read_text().partition("\n")
+    assert f"```yaml untested\n# envoy.yaml\n{text}```" in PAGE
+
+
 def test_a_control_plane_that_is_not_there_is_told_in_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["status", "--api", "127.0.0.1:1"]) == 1
     assert capsys.readouterr().err.startswith("turnout status: the control plane at http://127.0.0.1:1 does not answer")
