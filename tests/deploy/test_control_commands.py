@@ -202,7 +202,8 @@ async def test_a_document_goes_its_way_from_the_command_to_a_proxy(control: Cont
             client.news.clear()
             await client.news.wait()
     told = await control.turnout("status")
-    assert re.search(r"^sidecar-1 +RDS +SYNCED", told, re.MULTILINE)
+    version = client.got[ROUTES].version_info
+    assert re.search(rf"^sidecar-1 +RDS +SYNCED +\S+ +{version} +1$", told, re.MULTILINE)
     assert re.search(r"Predictor +default +wine +api +2 +wine.yaml:1", await control.turnout("get"))
     assert "port: 9999" in await control.turnout("get", "predictor", "wine")
     assert "deleted" in await control.turnout("delete", "predictors", "wine")
@@ -298,6 +299,22 @@ async def test_wrong_documents_are_refused_with_file_and_line(control: Control) 
     assert f"{control.rules}:" in await control.turnout("status", code=1)
 
 
+async def test_no_terminal_obeys_what_somebody_has_written(control: Control) -> None:
+    await control.start()
+    (control.folder / "\x1b[2Jwine.yaml").write_text(WINE)
+    told = await control.turnout("apply", "-f", "\x1b[2Jwine.yaml", "-m", "two\nlines")
+    told += await control.turnout("get", "predictor", "wine")
+    told += await control.turnout("status")
+    told += await control.turnout("history")
+    assert "wine.yaml:1: warning: no route names the Predictor default/wine" in told
+    assert "# owner: api, written at '\\x1b[2Jwine.yaml':1\n" in told
+    assert r"two\nlines" in told
+    assert await control.end(signal.SIGTERM) == 0
+    for text in (told, control.log):
+        assert text.replace("\n", "").isprintable()
+    assert all(re.match(r"\d{4}-", line) for line in control.log.splitlines())
+
+
 async def test_with_nothing_to_tell_it_is_not_ready_and_says_why(control: Control) -> None:
     control.rules.write_text("{")
     await control.start(ready=False)
@@ -333,6 +350,11 @@ def test_the_page_names_every_option_and_command() -> None:
     assert options - set(re.findall(r"--[a-z-]+", PAGE)) == set()
     commands = set(re.findall(r"^\| `turnout ([a-z]+)", PAGE, re.MULTILINE))
     assert commands == {"apply", "get", "delete", "history", "diff", "rollback", "resume", "status"} <= set(COMMANDS)
+
+
+def test_the_page_has_the_envoy_that_is_in_the_tree() -> None:
+    _, _, text = (Path(__file__).parents[2] / "deploy/envoy.yaml").read_text().partition("\n")
+    assert f"```yaml untested\n# envoy.yaml\n{text}```" in PAGE
 
 
 def test_a_control_plane_that_is_not_there_is_told_in_a_line(capsys: pytest.CaptureFixture[str]) -> None:

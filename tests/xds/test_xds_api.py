@@ -300,6 +300,15 @@ async def test_with_a_token_only_who_has_it_may_ask(make_desk: MakeDesk) -> None
         assert (await desk.client.get(path)).status == 200
 
 
+async def test_a_token_that_is_no_text_is_a_wrong_one(make_desk: MakeDesk) -> None:
+    desk = await make_desk(token="s3cret")
+    reader, writer = await asyncio.open_connection("127.0.0.1", desk.client.port)
+    head = b"GET /api/v1/status HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n"
+    writer.write(head + b"Authorization: Bearer \xff\xfe\r\n\r\n")
+    assert (await reader.read()).startswith(b"HTTP/1.1 401 ")
+    writer.close()
+
+
 async def test_web_pages_may_not_ask(desk: Desk) -> None:
     await desk.ask("POST", "/resume", 403, json={}, headers={"Origin": "http://evil.test"})
     await desk.ask("GET", "/status", 403, headers={"Host": "evil.test"})

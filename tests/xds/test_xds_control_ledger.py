@@ -139,6 +139,17 @@ def test_a_file_can_not_take_what_the_api_made(desk: Desk) -> None:
     assert (fault.code, fault.origin.file, fault.origin.line) == ("owned-by-api", "models.yaml", 1)
 
 
+def test_a_file_has_what_it_could_not_take_once_the_api_deletes_it(desk: Desk) -> None:
+    desk.apply(predictor("v0", port=81))
+    desk.ledger.take_files(BASE)
+    assert [fault.code for fault in desk.ledger.file_faults] == ["owned-by-api"]
+    desk.ledger.delete(Key("Predictor", "default", "v0"), None, ANN)
+    assert desk.ledger.file_faults == ()
+    assert {(key.name, item.owner) for key, item in desk.ledger.objects.items()} == {
+        ("iris", "file"), ("v0", "file"), ("v1", "file")
+    }  # fmt: skip
+
+
 def test_without_files_what_they_owned_belongs_to_the_api(desk: Desk) -> None:
     desk.ledger.take_files(BASE)
     desk.restart()
@@ -319,6 +330,17 @@ def test_the_api_may_change_its_own_under_a_pin(desk: Desk) -> None:
     desk.ledger.roll_back(desk.hash(), ANN)
     assert desk.apply(predictor("mine")) == {"mine": "changed"}
     assert desk.ledger.pinned is not None
+
+
+def test_what_is_held_is_what_a_resume_makes_also_after_the_api_changed_its_own(desk: Desk) -> None:
+    desk.ledger.take_files(BASE)
+    desk.ledger.roll_back(desk.hash(), ANN)
+    desk.ledger.take_files(files(models=predictor("v0"), iris=route(100)))
+    desk.apply(predictor("mine"))
+    assert desk.ledger.held is not None
+    held = desk.ledger.held.hash
+    desk.ledger.resume(ANN)
+    assert desk.hash() == held
 
 
 def test_a_rollback_brings_owners_back_and_takes_later_objects_away(desk: Desk) -> None:

@@ -37,6 +37,7 @@ def test_every_number_is_told() -> None:
     assert samples["pushes_total", "CDS"] == 2
     assert samples["push_bytes_total", "CDS"] == 150
     assert samples["nacks_total", "RDS"] == 1
+    assert samples["nacks_total", "CDS"] == samples["acks_total", "RDS"] == 0
     assert samples["streams_total",] == 3
     assert samples["convergence_seconds_bucket", "0.005"] == 1
     assert samples["convergence_seconds_bucket", "0.05"] == 2

@@ -3,7 +3,7 @@
 import pytest
 from ads_script import Bench, DeltaClient, cluster, endpoints, listener, routes
 
-from turnout.xds.resources import CLUSTER, ENDPOINTS, LISTENER, ROUTES, Resource
+from turnout.xds.resources import CLUSTER, ENDPOINTS, LISTENER, ROUTES, Resource, make_resource
 from turnout.xds.server.session import MAX_TYPES
 from turnout.xds.server.subscription import MAX_NAMES, BadRequest
 
@@ -383,6 +383,14 @@ def test_what_routes_have_left_is_taken_away_after_they_have() -> None:
     assert new_routes.resources == (R,)
     client.ack(new_routes)
     assert client.settle() == ["CDS -b", "EDS -b"]
+
+
+def test_a_cluster_that_routes_still_name_is_taken_away_at_once_from_who_asks_for_all() -> None:
+    bench = Bench(A, B, EA, EB, WEB, routes("r", one="b"))
+    client = proxy(bench)
+    for_names_only = make_resource(CLUSTER, "b", B.body, wildcard=False)
+    bench.set(A, EA, for_names_only, WEB, routes("r", one="b", two="b"))
+    assert client.settle() == ["RDS r", "CDS -b", "EDS -b"]
 
 
 def test_a_swap_of_clusters_is_made_before_it_is_broken() -> None:

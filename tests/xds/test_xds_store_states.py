@@ -141,6 +141,11 @@ def test_a_state_is_found_by_the_first_digits_of_its_hash(reopen: Callable[[], S
         assert refused.value.code == "not-found"
 
 
+def test_the_files_of_a_store_are_for_nobody_elses_eyes(path: Path, reopen: Callable[[], Store]) -> None:
+    add(reopen(), None, change(predictor("a")))
+    assert {file.stat().st_mode & 0o077 for file in path.parent.glob("state.db*") if file.stat().st_size} == {0}
+
+
 def test_a_second_control_plane_is_kept_out(path: Path, reopen: Callable[[], Store]) -> None:
     reopen()
     with pytest.raises(StoreError, match="in use"):

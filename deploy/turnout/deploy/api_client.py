@@ -14,6 +14,7 @@ from typing import Any
 
 from turnout.deploy.arguments import add_output
 from turnout.deploy.errors import Failure, UsageError
+from turnout.deploy.tables import plain
 
 DEFAULT_API = "127.0.0.1:18001"
 TOKEN_VARIABLE = "TURNOUT_API_TOKEN"
@@ -118,12 +119,12 @@ def finding_line(finding: Mapping[str, Any]) -> str:
     """A finding as `turnout validate` prints it."""
     place = f"{finding['path']}: " if finding["path"] else ""
     where = f"{finding['file']}:{finding['line']}"
-    return f"{where}: {finding['severity']}: {place}{finding['message']} [{finding['code']}]"
+    return plain(f"{where}: {finding['severity']}: {place}{finding['message']} [{finding['code']}]")
 
 
 def _explain(error: urllib.error.HTTPError) -> str:
     try:
         told = json.load(error)["error"]
-        return "\n".join([told["message"], *map(finding_line, told["findings"])])
+        return "\n".join([plain(told["message"]), *map(finding_line, told["findings"])])
     except (OSError, ValueError, KeyError, TypeError):
         return f"the answer is {error.code} {error.reason}; is this the API of a control plane?"

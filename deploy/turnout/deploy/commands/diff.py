@@ -3,6 +3,7 @@
 import argparse
 
 from turnout.deploy.api_client import ApiClient, add_api, print_json
+from turnout.deploy.tables import plain
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,5 +20,5 @@ def run(arguments: argparse.Namespace) -> int:
         print_json(answer)
     else:
         for change in answer["changes"]:
-            print(change)
+            print(plain(change))
     return 0

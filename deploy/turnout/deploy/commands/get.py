@@ -4,7 +4,7 @@ import argparse
 from typing import Any
 
 from turnout.deploy.api_client import ApiClient, add_api, print_json, segment
-from turnout.deploy.tables import print_table
+from turnout.deploy.tables import plain, print_table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,5 +40,5 @@ def _print_one(item: dict[str, Any], output: str) -> None:
         return
     import yaml
 
-    print(f"# owner: {item['owner']}, written at {item['file']}:{item['line']}")
+    print(f"# owner: {item['owner']}, written at {plain(item['file'])}:{item['line']}")
     print(yaml.safe_dump(item["document"], sort_keys=False, allow_unicode=True), end="")

@@ -3,6 +3,7 @@
 import argparse
 
 from turnout.deploy.api_client import ApiClient, add_api, add_message, author, print_json
+from turnout.deploy.tables import plain
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,5 +19,5 @@ def run(arguments: argparse.Namespace) -> int:
         print_json(answer)
     else:
         state = answer["state"]
-        print(f"state {state['hash']} of {state['time']} ({state['message']})")
+        print(f"state {state['hash']} of {state['time']} ({plain(state['message'])})")
     return 0

@@ -6,6 +6,7 @@
 import argparse
 
 from turnout.deploy.api_client import ApiClient, add_api, add_message, author, print_json
+from turnout.deploy.tables import plain
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,9 +23,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.output == "json":
         print_json(answer)
     else:
-        target = answer["target"]
-        print(
-            f"back to {target['hash']} of {target['time']} ({target['message']}), as state {answer['state']['number']}"
-        )
+        target, number = answer["target"], answer["state"]["number"]
+        print(f"back to {target['hash']} of {target['time']} ({plain(target['message'])}), as state {number}")
         print("it is pinned: changed files are held until `turnout resume`")
     return 0

@@ -60,11 +60,12 @@ def _print_proxies(proxies: list[dict[str, Any]]) -> None:
     rows, reasons = [], []
     for proxy in proxies:
         for kind in proxy["types"]:
-            rows.append((proxy["node"], kind["type"], kind["status"], kind["since"], str(kind["resources"])))
+            acknowledged = (kind["versionAcked"] or "-", str(kind["resources"]))
+            rows.append((proxy["node"], kind["type"], kind["status"], kind["since"], *acknowledged))
             if kind["status"] == "ERROR":
                 reasons.append(f"{plain(proxy['node'])} {kind['type']}: {plain(kind['reason'])}")
                 for suspect in kind["suspects"]:
-                    reasons += [f"  suspect: {place} ({suspect['resource']})" for place in suspect["places"]]
-    print_table(("NODE", "TYPE", "STATUS", "SINCE", "RESOURCES"), rows)
+                    reasons += [plain(f"  suspect: {place} ({suspect['resource']})") for place in suspect["places"]]
+    print_table(("NODE", "TYPE", "STATUS", "SINCE", "VERSION", "RESOURCES"), rows)
     if reasons:
         print("\n".join(["", *reasons]))

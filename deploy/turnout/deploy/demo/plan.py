@@ -4,7 +4,9 @@
 Plain data and decisions; `turnout.deploy.demo.runner` starts what is planned here.
 """
 
+import shutil
 import sys
+from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
@@ -130,13 +132,20 @@ class Plan(NamedTuple):
             lines += [
                 "See who has which rules, and what happened to them:",
                 "",
-                f"  turnout status {api}",
-                f"  turnout history {api}",
+                f"  {own_command()} status {api}",
+                f"  {own_command()} history {api}",
                 "",
             ]
         split = "the split moves at once" if self.control is None else "the split moves in both routers"
         lines += [f"Edit the rules and save them: {split}. Ctrl-C ends all of it.", ""]
         return "\n".join(lines)
+
+
+def own_command() -> str:
+    """How this program is called where it was called: in a virtual environment that nobody activated, not by name."""
+    if shutil.which("turnout"):
+        return "turnout"
+    return sys.argv[0] if Path(sys.argv[0]).name == "turnout" else f"{sys.executable} -m turnout.deploy"
 
 
 def reachable(address: Address) -> Address:

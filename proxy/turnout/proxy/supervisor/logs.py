@@ -1,4 +1,7 @@
-"""Logging of the supervisor: one line an event on stderr, as text or as JSON. Times are UTC."""
+"""Logging of the supervisor: one line an event on stderr, as text or as JSON. Times are UTC.
+
+Messages quote what strangers say, so in neither form can a message begin another line, or tell a terminal something.
+"""
 
 import json
 import logging
@@ -11,7 +14,7 @@ class TextFormatter(logging.Formatter):
     """`2026-01-02T03:04:05.678Z INFO supervisor: what happened`."""
 
     def format(self, record: logging.LogRecord) -> str:
-        line = f"{_timestamp(record)} {record.levelname} {_short_name(record)}: {record.getMessage()}"
+        line = f"{_timestamp(record)} {record.levelname} {_short_name(record)}: {_printable(record.getMessage())}"
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 
@@ -39,6 +42,12 @@ def configure_logging(level: str, style: Literal["text", "json"]) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if style == "json" else TextFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+
+
+def _printable(text: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _timestamp(record: logging.LogRecord) -> str:

@@ -31,7 +31,7 @@ from turnout.xds.store.changes import (
 from turnout.xds.store.objects import Key, Objects, StoredObject, hash_objects, read_objects
 from turnout.xds.store.refusal import Refusal
 from turnout.xds.store.states import State
-from turnout.xds.store.store import Accepted, Store
+from turnout.xds.store.store import Accepted, Store, StoreError
 
 logger = logging.getLogger(__name__)
 
@@ -118,13 +118,16 @@ class Ledger:
         self.warnings = warnings
         self._move(found)
         assert self.accepted is not None, "what was given is there now"
-        return Applied([item.key for item in found], change, self.accepted)
+        applied = Applied([item.key for item in found], change, self.accepted)
+        self._look_at_files_again()
+        return applied
 
     def delete(self, key: Key, resource_version: str | None, signature: Signature) -> None:
         """Delete one object. Raises Refusal."""
         change = plan_delete(self.objects, key, resource_version)
         self.warnings = self._check(apply_change(self.objects, change), Report())
         self._accept(change, signature)
+        self._look_at_files_again()
 
     def roll_back(self, name: str, signature: Signature) -> State:
         """Return to the state whose hash begins with `name`, and pin it; the state it returned to. Raises Refusal."""
@@ -179,6 +182,15 @@ class Ledger:
             self._accept(change, signature or Signature(FILES_AUTHOR, _files_message(change, self.objects)))
         self.warnings = warnings
         self._move(found)
+
+    def _look_at_files_again(self) -> None:
+        """The API has changed what was in the way of the files, perhaps, or what a resume would make."""
+        if not self.file_faults and self.pinned is None:
+            return
+        try:
+            self._sync_files()
+        except StoreError as error:
+            logger.error("what the files say can't be stored: %s", error)
 
     def _refuse_files(self, findings: tuple[Diagnostic, ...]) -> None:
         if findings != self.file_faults:

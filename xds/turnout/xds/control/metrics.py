@@ -9,7 +9,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from turnout.xds.control.api.messages import ProxyInfo
-from turnout.xds.server.counters import BUCKETS_S, Counters, Histogram
+from turnout.xds.resources import TYPES
+from turnout.xds.server.counters import BUCKETS_S, Counters, Histogram, short_name
 
 WORST_FIRST = ("ERROR", "STALE", "NOT_SENT", "SYNCED")
 
@@ -79,8 +80,9 @@ def worst_status(proxy: ProxyInfo) -> str:
 
 def _by_type(name: str, text: str, counts: Mapping[str, int]) -> Metric:
     metric = CounterMetricFamily(f"turnout_control_{name}", text, labels=["type"])
-    for kind, count in sorted(counts.items()):
-        metric.add_metric([kind], count)
+    # Also those that are 0: what counts the first refusal must have seen that there was none.
+    for kind in sorted({*map(short_name, TYPES), *counts}):
+        metric.add_metric([kind], counts.get(kind, 0))
     return metric
 
 

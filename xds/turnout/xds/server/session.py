@@ -140,11 +140,12 @@ class Session(Generic[S]):
                 yield from [(child_type, n) for n in self.resources.children(resource) if n in known]
 
     def _await_children(self, state: S, response: Response, now: float) -> None:
-        """What the client has not asked for yet, it will. This is looked at when a response is sent, and when it is
-        taken: the client may have let go of something in between, not knowing that it is wanted again."""
-        for key in self._children(state, response):
-            if not self._is_asked(*key):
-                self._awaited[key] = now + ASK_S
+        """What the client has not asked for yet, it will, unless a wildcard brings it what it is to have. This is
+        looked at when a response is sent, and when it is taken: the client may have let go of something in between, not
+        knowing that it is wanted again."""
+        for type_url, name in self._children(state, response):
+            if not self._is_asked(type_url, name) and not self._has_wildcard(type_url):
+                self._awaited[type_url, name] = now + ASK_S
 
     def _follow(self, state: S, response: Response, now: float) -> None:
         """A response was sent."""
@@ -226,6 +227,10 @@ class Session(Generic[S]):
     def _is_asked(self, type_url: str, name: str) -> bool:
         state, resource = self.types.get(type_url), self.resources.of_type(type_url).get(name)
         return resource is None or (state is not None and state.subscription.takes(resource))
+
+    def _has_wildcard(self, type_url: str) -> bool:
+        state = self.types.get(type_url)
+        return state is not None and state.subscription.wildcard
 
     def _is_pending(self, types: tuple[str, ...]) -> bool:
         return any(state.pending is not None for type_url in types if (state := self.types.get(type_url)))

@@ -258,6 +258,7 @@ def _open(path: Path) -> sa.Engine:
     def fail(context: sa.ExceptionContext) -> NoReturn:
         raise StoreError(f"{path}: {context.original_exception}") from context.original_exception
 
+    _make_private(path)
     engine = sa.create_engine(sa.URL.create("sqlite", database=str(path)))
     sa.event.listen(engine, "connect", _set_up)
     sa.event.listen(engine, "handle_error", fail)
@@ -269,6 +270,14 @@ def _open(path: Path) -> sa.Engine:
         elif found != SCHEMA:
             raise StoreError(f"{path}: it has the tables of another version of Turnout ({found}, not {SCHEMA})")
     return engine
+
+
+def _make_private(path: Path) -> None:
+    """What rules say is nobody else's business. SQLite gives the files beside a database the mode that it has."""
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror}") from error
 
 
 def _set_up(connection: Any, _: object) -> None:

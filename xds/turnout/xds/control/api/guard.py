@@ -76,7 +76,8 @@ def _check(request: web.Request, token: str | None) -> None:
         raise web.HTTPForbidden(text="the Host must be an address or localhost")
     if token is not None and request.path.startswith("/api/"):
         given = request.headers.get("Authorization", "")
-        if not hmac.compare_digest(given.encode(), f"Bearer {token}".encode()):
+        # What is not UTF-8 came as surrogates.
+        if not hmac.compare_digest(given.encode(errors="surrogateescape"), f"Bearer {token}".encode()):
             raise web.HTTPUnauthorized(text="a bearer token is needed", headers={"WWW-Authenticate": "Bearer"})
 
 
