@@ -5,7 +5,7 @@ A case begins in a state of stream 1, sends its bytes, and expects an answer:
     idle: only the connection is there · open: a request without its end · asked: a whole request, not answered
     answered: both sides have ended · reset: the client reset an open stream
 
-`connection` is GOAWAY with that code and then the end; `stream` is RST_STREAM with it; `either` may be one or the other;
+`connection` is GOAWAY with that code and then the end; `stream` is RST_STREAM with it; `either` is one of them; and
 `ignored` is neither. After all but GOAWAY the connection serves the next request.
 """
 

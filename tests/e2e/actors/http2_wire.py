@@ -85,6 +85,8 @@ class Http2Wire:
         self._encoder = hpack.Encoder()
         self._decoder = hpack.Decoder()
         self._decoder.max_header_list_size = 1 << 20
+        self.fields: Fields = []
+        """Those of the last HEADERS that came."""
 
     # Towards the peer
 
@@ -112,20 +114,18 @@ class Http2Wire:
             return None
         size = int.from_bytes(start[:3], "big")
         payload = await self.wire.read(size) if size else b""
-        return Frame(start[3], start[4], int.from_bytes(start[5:9], "big"), payload)
+        found = Frame(start[3], start[4], int.from_bytes(start[5:9], "big"), payload)
+        if found.kind == HEADERS:
+            assert found.flags & END_HEADERS, "a head in several frames"
+            self.fields = [(str(name), str(value)) for name, value in self._decoder.decode(payload)]
+        return found
 
     async def read_until(self, *kinds: int) -> Frame | None:
         """The next frame of one of these kinds; what comes before is dropped."""
         while (found := await self.read()) is not None:
-            if found.kind == HEADERS:
-                self.fields_of(found)
             if found.kind in kinds:
                 return found
         return None
-
-    def fields_of(self, found: Frame) -> Fields:
-        assert found.flags & END_HEADERS, "a head in several frames"
-        return [(str(name), str(value)) for name, value in self._decoder.decode(found.payload)]
 
     async def read_ends(self, count: int) -> None:
         """Wait until that many streams have ended, well."""
@@ -145,7 +145,7 @@ class Http2Wire:
         return message
 
     def _take(self, message: Message, found: Frame, stream: int) -> None:
-        fields = self.fields_of(found) if found.kind == HEADERS else []
+        fields = self.fields
         if found.stream != stream:
             return
         if found.kind == HEADERS:

@@ -55,6 +55,10 @@ class Error(IntEnum):
     HTTP_1_1_REQUIRED = 13
 
 
+_FAULTS = frozenset({Error.PROTOCOL_ERROR, Error.FLOW_CONTROL_ERROR, Error.STREAM_CLOSED, Error.FRAME_SIZE_ERROR})
+"""Codes of streams that the session ends, since what comes on them is malformed."""
+
+
 class Handler(Protocol):
     """Who is told what comes on a connection."""
 
@@ -86,12 +90,14 @@ class Handler(Protocol):
 class Session:
     """A connection's protocol. `server`: we answer. What `handler` is told comes from within `feed` and `take`."""
 
-    __slots__ = ("_abuse", "_connection", "_farewell", "_handler", "_last_stream_id", "ended")
+    __slots__ = ("_abuse", "_calmed", "_connection", "_farewell", "_handler", "_last_stream_id", "_server", "ended")
 
     def __init__(self, handler: Handler, *, server: bool, max_head_bytes: int, now: float) -> None:
         self._handler = handler
         self._abuse = Abuse(now)
         self._farewell = b""
+        self._calmed = False
+        self._server = server
         self._last_stream_id = 0
         self.ended = False
         """Nothing more is read; what `take` gives is the last."""
@@ -177,6 +183,9 @@ class Session:
                 handler.on_data(event.stream_id, data, event.end_stream)
             elif kind is ngh2.StreamClosed:
                 handler.on_closed(event.stream_id, event.error_code)
+                if event.error_code in _FAULTS and not self._bears_reset(now):
+                    self._calm("malformed messages")
+                    return
             elif kind is ngh2.TrailersReceived:
                 handler.on_trailers(event.stream_id, event.headers)
             elif not self._tell_rest(event, kind, now):
@@ -208,7 +217,7 @@ class Session:
         """What is not part of a message; False if the session has come to its end."""
         handler = self._handler
         if kind is ngh2.StreamReset:
-            if not self._abuse.on_reset(now):
+            if not self._bears_reset(now):
                 return self._calm("resets")
         elif kind is ngh2.InformationalResponseReceived:
             handler.on_interim(event.stream_id, event.headers)
@@ -216,16 +225,24 @@ class Session:
             handler.on_goaway(event.last_stream_id, event.error_code)
         elif kind is ngh2.ConnectionClosed:
             self.ended = True
+            if event.error_code == Error.ENHANCE_YOUR_CALM and not self._calmed:
+                handler.on_abuse("glitches")
             return False
-        elif kind is ngh2.PingAcknowledged:
-            handler.on_ping_acknowledged()
         elif not self._abuse.on_control(now):
             return self._calm("control frames")
         elif kind is ngh2.SettingsReceived:
             handler.on_settings()
+        elif kind is ngh2.PingAcknowledged:
+            handler.on_ping_acknowledged()
         return True
 
+    def _bears_reset(self, now: float) -> bool:
+        """Whether a client may still reset streams, or make us reset them (CVE-2025-8671). What a server resets, we
+        have asked for."""
+        return not self._server or self._abuse.on_reset(now)
+
     def _calm(self, what: str) -> bool:
+        self._calmed = True
         self._connection.terminate_connection(Error.ENHANCE_YOUR_CALM)
         self._handler.on_abuse(what)
         return False
