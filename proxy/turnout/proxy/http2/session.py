@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 import ngh2
 
-from turnout.proxy.http.head import Data, Fields
+from turnout.proxy.http.head import NO_SECRETS, Data, Fields
 from turnout.proxy.http2.abuse import Abuse
 from turnout.proxy.http2.fields import FieldTuple
 
@@ -249,17 +249,17 @@ class Session:
 
     # Messages. A stream or a connection that is over by now is told of in its turn, so sending to it is no error.
 
-    def open(self, fields: Fields, *, end: bool) -> int:
+    def open(self, fields: Fields, *, end: bool, secrets: frozenset[bytes] = NO_SECRETS) -> int:
         """Send a request's head on a new stream; 0 if the connection takes no more."""
         try:
-            return self._connection.send_request(fields, end_stream=end)
+            return self._connection.send_request(_conceal(fields, secrets) if secrets else fields, end_stream=end)
         except ngh2.NGH2Error:
             return 0
 
-    def respond(self, stream_id: int, fields: Fields, *, end: bool) -> bool:
+    def respond(self, stream_id: int, fields: Fields, *, end: bool, secrets: frozenset[bytes] = NO_SECRETS) -> bool:
         """Send a response's head; whether there is somebody who gets it."""
         try:
-            self._connection.send_response(stream_id, fields, end_stream=end)
+            self._connection.send_response(stream_id, _conceal(fields, secrets) if secrets else fields, end_stream=end)
         except ngh2.NGH2Error:
             return False
         return True
@@ -343,3 +343,8 @@ class Session:
             self._connection.terminate_connection(code)
         except ngh2.NGH2Error:
             return
+
+
+def _conceal(fields: Fields, secrets: frozenset[bytes]) -> Fields:
+    """The fields, with those marked that no table may learn (RFC 7541 §7.1.3)."""
+    return [ngh2.NeverIndexedHeader(*field) if field[0] in secrets else field for field in fields]
