@@ -90,13 +90,14 @@ class Handler(Protocol):
 class Session:
     """A connection's protocol. `server`: we answer. What `handler` is told comes from within `feed` and `take`."""
 
-    __slots__ = ("_abuse", "_calmed", "_connection", "_farewell", "_handler", "_last_stream_id", "_server", "ended")
+    __slots__ = ("_abuse", "_connection", "_explained", "_farewell", "_handler", "_last_stream_id", "_server", "ended")
 
     def __init__(self, handler: Handler, *, server: bool, max_head_bytes: int, now: float) -> None:
         self._handler = handler
         self._abuse = Abuse(now)
         self._farewell = b""
-        self._calmed = False
+        self._explained = False
+        """Whether the peer, or we, have given a reason for the end that is to come."""
         self._server = server
         self._last_stream_id = 0
         self.ended = False
@@ -222,10 +223,11 @@ class Session:
         elif kind is ngh2.InformationalResponseReceived:
             handler.on_interim(event.stream_id, event.headers)
         elif kind is ngh2.GoAwayReceived:
+            self._explained = True
             handler.on_goaway(event.last_stream_id, event.error_code)
         elif kind is ngh2.ConnectionClosed:
             self.ended = True
-            if event.error_code == Error.ENHANCE_YOUR_CALM and not self._calmed:
+            if event.error_code == Error.ENHANCE_YOUR_CALM and not self._explained:
                 handler.on_abuse("glitches")
             return False
         elif not self._abuse.on_control(now):
@@ -242,7 +244,7 @@ class Session:
         return not self._server or self._abuse.on_reset(now)
 
     def _calm(self, what: str) -> bool:
-        self._calmed = True
+        self._explained = True
         self._connection.terminate_connection(Error.ENHANCE_YOUR_CALM)
         self._handler.on_abuse(what)
         return False
