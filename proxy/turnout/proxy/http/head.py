@@ -24,6 +24,8 @@ MAX_ANSWERS = 64
 NO_FIELDS: Fields = []
 """The trailers of a message that has none; never changed."""
 
+NO_SECRETS: frozenset[bytes] = frozenset()
+
 NO_NAMES: list[bytes] = []
 """What Connection names in a message that has none; never changed."""
 
@@ -40,9 +42,10 @@ class Head:
     """What requests and responses share. Names that are asked for or added are in lower case.
 
     `named` is what Connection named, in lower case: such a field was removed, and may not come as a trailer either.
+    `secrets` are the names of fields that no HPACK table may learn, since they came so (RFC 7541 §7.1.3).
     """
 
-    __slots__ = ("_answers", "_fields", "_lower", "block", "length", "marks", "named", "trailers")
+    __slots__ = ("_answers", "_fields", "_lower", "block", "length", "marks", "named", "secrets", "trailers")
 
     def __init__(self, fields: Iterable[tuple[bytes, bytes]] = ()) -> None:
         self.block = make_block(fields) if fields else b""
@@ -50,6 +53,7 @@ class Head:
         self.length = 0
         self.trailers = NO_FIELDS
         self.named = NO_NAMES
+        self.secrets = NO_SECRETS
         self._fields: Fields | None = None
         self._lower: bytes | None = None
         self._answers: dict[bytes, bytes | None] | None = None
@@ -144,6 +148,7 @@ class RequestHead(Head):
         self.marks = self.length = 0
         self.trailers = NO_FIELDS
         self.named = NO_NAMES
+        self.secrets = NO_SECRETS
         self._fields = self._lower = self._answers = None
         self.method = self.path = self.authority = self.request_id = self.trace_id = self.upgrade = b""
         self.grpc_timeout = b""
@@ -161,6 +166,7 @@ class RequestHead(Head):
         head.length = self.length
         head.trailers = NO_FIELDS
         head.named = self.named
+        head.secrets = self.secrets
         head._fields = head._lower = None
         head._answers = self._answers
         head.method = self.method
@@ -195,6 +201,7 @@ class ResponseHead(Head):
         self.marks = self.length = 0
         self.trailers = NO_FIELDS
         self.named = NO_NAMES
+        self.secrets = NO_SECRETS
         self._fields = self._lower = self._answers = None
         self.status = status
         self.bodyless = False
@@ -210,6 +217,7 @@ class ResponseHead(Head):
         head.length = self.length
         head.trailers = NO_FIELDS
         head.named = self.named
+        head.secrets = self.secrets
         head._fields = head._lower = None
         head._answers = self._answers
         head.status = self.status

@@ -5,7 +5,7 @@ place, or a Content-Length that its DATA frames do not add up to. What it leaves
 """
 
 from turnout.proxy.http.fields import MalformedError
-from turnout.proxy.http.head import Fields
+from turnout.proxy.http.head import NO_SECRETS, Fields
 from turnout.proxy.http.names import FORBIDDEN_IN_TRAILERS, STEERING_PREFIXES, Mark
 
 MAX_LEARNED = 2_048
@@ -14,6 +14,9 @@ FIELD_OVERHEAD_BYTES = 32
 """What a field counts beside its bytes (RFC 9113 §10.5.1, RFC 7541 §4.1)."""
 
 FieldTuple = tuple[tuple[bytes, bytes], ...]
+"""One that came as never indexed (RFC 7541 §6.2.3) is of another type than the rest, yet equal to one that did not."""
+
+_PLAIN = frozenset({tuple})
 
 
 class Marks:
@@ -39,12 +42,19 @@ def size_of(fields: FieldTuple) -> int:
     return sum([len(name) + len(value) + FIELD_OVERHEAD_BYTES for name, value in fields])
 
 
+def find_secrets(fields: FieldTuple) -> frozenset[bytes]:
+    """The names of those that came as never indexed."""
+    if _PLAIN.issuperset(map(type, fields)):
+        return NO_SECRETS
+    return frozenset([field[0] for field in fields if type(field) is not tuple])
+
+
 def read_trailers(fields: FieldTuple) -> Fields:
     """The trailers that may be passed on (RFC 9110 §6.5.1)."""
     if any(name[:1] == b":" for name, _ in fields):
         raise MalformedError("a pseudo-field in trailers")
     return [
-        (name, value)
-        for name, value in fields
-        if name not in FORBIDDEN_IN_TRAILERS and not name.startswith(STEERING_PREFIXES)
+        field
+        for field in fields
+        if field[0] not in FORBIDDEN_IN_TRAILERS and not field[0].startswith(STEERING_PREFIXES)
     ]

@@ -13,7 +13,7 @@ from turnout.proxy.http.head import CHUNKED, RequestHead, make_block
 from turnout.proxy.http.known import KnownHeads
 from turnout.proxy.http.names import REQUEST_MARKS, Mark
 from turnout.proxy.http.target import Authorities, Targets, split_target
-from turnout.proxy.http2.fields import FieldTuple, Marks, size_of
+from turnout.proxy.http2.fields import FieldTuple, Marks, find_secrets, size_of
 from turnout.proxy.telemetry.trace import read_trace_id
 
 _HOST, _LENGTH, _TE = int(Mark.HOST), int(Mark.CONTENT_LENGTH), int(Mark.TE)
@@ -33,20 +33,22 @@ class RequestHeads:
         self._marks = Marks(REQUEST_MARKS, steering=True)
         self._authorities = Authorities()
         self._targets = Targets()
-        self._known: KnownHeads[tuple[FieldTuple, bool], RequestHead] = KnownHeads()
+        self._known: KnownHeads[tuple[FieldTuple, bool, frozenset[bytes]], RequestHead] = KnownHeads()
         self._max_bytes = max_head_bytes
 
     def read(self, fields: FieldTuple, end: bool) -> RequestHead:
         """The head in `fields`; `end`: no body follows. Raises MalformedError or RefusedError."""
-        known = self._known.heads.get((fields, end))
+        key = fields, end, find_secrets(fields)
+        known = self._known.heads.get(key)
         if known is not None:
             return known.copy()
         size = size_of(fields)
         if size > self._max_bytes:
             raise RefusedError(HEAD_TOO_LARGE)
         head = self._read(fields, end)
-        if not head.marks & _UNKEPT and self._known.comes_again((fields, end), size):
-            self._known.keep((fields, end), head)
+        head.secrets = key[2]
+        if not head.marks & _UNKEPT and self._known.comes_again(key, size):
+            self._known.keep(key, head)
         return head
 
     def _read(self, fields: FieldTuple, end: bool) -> RequestHead:
@@ -122,6 +124,8 @@ class RequestHeads:
     def _split_target(self, head: RequestHead, target: bytes) -> None:
         if target[:1] != b"/" and target != b"*":
             raise MalformedError("the :path is not in origin-form")
+        if not target.isascii():  # libnghttp2 lets it through; in HTTP/1 it is refused by llhttp
+            raise MalformedError("a byte above ASCII in the :path")
         head.path, head.query, _ = split_target(target, head.method)
         self._targets.learn(target, head.path, head.query)
 

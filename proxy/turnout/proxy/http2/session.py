@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 import ngh2
 
-from turnout.proxy.http.head import Data, Fields
+from turnout.proxy.http.head import NO_SECRETS, Data, Fields
 from turnout.proxy.http2.abuse import Abuse
 from turnout.proxy.http2.fields import FieldTuple
 
@@ -55,6 +55,10 @@ class Error(IntEnum):
     HTTP_1_1_REQUIRED = 13
 
 
+_FAULTS = frozenset({Error.PROTOCOL_ERROR, Error.FLOW_CONTROL_ERROR, Error.STREAM_CLOSED, Error.FRAME_SIZE_ERROR})
+"""Codes of streams that the session ends, since what comes on them is malformed."""
+
+
 class Handler(Protocol):
     """Who is told what comes on a connection."""
 
@@ -86,12 +90,15 @@ class Handler(Protocol):
 class Session:
     """A connection's protocol. `server`: we answer. What `handler` is told comes from within `feed` and `take`."""
 
-    __slots__ = ("_abuse", "_connection", "_farewell", "_handler", "_last_stream_id", "ended")
+    __slots__ = ("_abuse", "_connection", "_explained", "_farewell", "_handler", "_last_stream_id", "_server", "ended")
 
     def __init__(self, handler: Handler, *, server: bool, max_head_bytes: int, now: float) -> None:
         self._handler = handler
         self._abuse = Abuse(now)
         self._farewell = b""
+        self._explained = False
+        """Whether the peer, or we, have given a reason for the end that is to come."""
+        self._server = server
         self._last_stream_id = 0
         self.ended = False
         """Nothing more is read; what `take` gives is the last."""
@@ -177,6 +184,9 @@ class Session:
                 handler.on_data(event.stream_id, data, event.end_stream)
             elif kind is ngh2.StreamClosed:
                 handler.on_closed(event.stream_id, event.error_code)
+                if event.error_code in _FAULTS and not self._bears_reset(now):
+                    self._calm("malformed messages")
+                    return
             elif kind is ngh2.TrailersReceived:
                 handler.on_trailers(event.stream_id, event.headers)
             elif not self._tell_rest(event, kind, now):
@@ -208,41 +218,50 @@ class Session:
         """What is not part of a message; False if the session has come to its end."""
         handler = self._handler
         if kind is ngh2.StreamReset:
-            if not self._abuse.on_reset(now):
+            if not self._bears_reset(now):
                 return self._calm("resets")
         elif kind is ngh2.InformationalResponseReceived:
             handler.on_interim(event.stream_id, event.headers)
         elif kind is ngh2.GoAwayReceived:
+            self._explained = True
             handler.on_goaway(event.last_stream_id, event.error_code)
         elif kind is ngh2.ConnectionClosed:
             self.ended = True
+            if event.error_code == Error.ENHANCE_YOUR_CALM and not self._explained:
+                handler.on_abuse("glitches")
             return False
-        elif kind is ngh2.PingAcknowledged:
-            handler.on_ping_acknowledged()
         elif not self._abuse.on_control(now):
             return self._calm("control frames")
         elif kind is ngh2.SettingsReceived:
             handler.on_settings()
+        elif kind is ngh2.PingAcknowledged:
+            handler.on_ping_acknowledged()
         return True
 
+    def _bears_reset(self, now: float) -> bool:
+        """Whether a client may still reset streams, or make us reset them (CVE-2025-8671). What a server resets, we
+        have asked for."""
+        return not self._server or self._abuse.on_reset(now)
+
     def _calm(self, what: str) -> bool:
+        self._explained = True
         self._connection.terminate_connection(Error.ENHANCE_YOUR_CALM)
         self._handler.on_abuse(what)
         return False
 
     # Messages. A stream or a connection that is over by now is told of in its turn, so sending to it is no error.
 
-    def open(self, fields: Fields, *, end: bool) -> int:
+    def open(self, fields: Fields, *, end: bool, secrets: frozenset[bytes] = NO_SECRETS) -> int:
         """Send a request's head on a new stream; 0 if the connection takes no more."""
         try:
-            return self._connection.send_request(fields, end_stream=end)
+            return self._connection.send_request(_conceal(fields, secrets) if secrets else fields, end_stream=end)
         except ngh2.NGH2Error:
             return 0
 
-    def respond(self, stream_id: int, fields: Fields, *, end: bool) -> bool:
+    def respond(self, stream_id: int, fields: Fields, *, end: bool, secrets: frozenset[bytes] = NO_SECRETS) -> bool:
         """Send a response's head; whether there is somebody who gets it."""
         try:
-            self._connection.send_response(stream_id, fields, end_stream=end)
+            self._connection.send_response(stream_id, _conceal(fields, secrets) if secrets else fields, end_stream=end)
         except ngh2.NGH2Error:
             return False
         return True
@@ -326,3 +345,8 @@ class Session:
             self._connection.terminate_connection(code)
         except ngh2.NGH2Error:
             return
+
+
+def _conceal(fields: Fields, secrets: frozenset[bytes]) -> Fields:
+    """The fields, with those marked that no table may learn (RFC 7541 §7.1.3)."""
+    return [ngh2.NeverIndexedHeader(*field) if field[0] in secrets else field for field in fields]

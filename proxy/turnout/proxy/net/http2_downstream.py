@@ -285,10 +285,10 @@ class DownstreamStream(Stream):
         session = self._connection.session
         self._trailers = trailers = head.trailers
         if end and not data and not trailers:
-            session.respond(self.id, response_fields(head), end=True)
+            session.respond(self.id, response_fields(head), end=True, secrets=head.secrets)
             self._connection.schedule_flush()
             return
-        session.respond(self.id, response_fields(head), end=False)
+        session.respond(self.id, response_fields(head), end=False, secrets=head.secrets)
         if data or end:
             self.send_body(data, end)
         else:
@@ -309,7 +309,7 @@ class DownstreamStream(Stream):
 
     def begin_tunnel(self, head: ResponseHead) -> None:
         connection = self._connection
-        connection.session.respond(self.id, response_fields(head), end=False)
+        connection.session.respond(self.id, response_fields(head), end=False, secrets=head.secrets)
         connection.schedule_flush()
         if self._early:
             connection.call_soon(self._send_early)

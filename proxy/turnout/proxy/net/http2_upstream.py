@@ -190,7 +190,7 @@ class Http2Upstream(Http2Connection):
         """The id of a new stream with this request; 0 if the connection takes none."""
         if self._transport.is_closing():
             return 0
-        stream_id = self.session.open(request_fields(head, self._scheme), end=end)
+        stream_id = self.session.open(request_fields(head, self._scheme), end=end, secrets=head.secrets)
         if stream_id:
             self._streams[stream_id] = stream
         return stream_id
