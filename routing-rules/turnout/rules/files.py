@@ -150,9 +150,14 @@ def _read_files(paths: list[str]) -> Files:
             except OSError as exc:
                 files.faults.append((name, "unreadable", f"can't be read: {exc.strerror}"))
         if not count:
-            reason = "there is no *.yaml or *.yml in this folder" if os.path.isdir(path) else "there is no such file"
-            files.faults.append((path, "not-found", reason))
+            files.faults.append((path, "not-found", _why_nothing(path)))
     return files
+
+
+def _why_nothing(path: str) -> str:
+    if os.path.isdir(path):
+        return "there is no *.yaml or *.yml in this folder"
+    return "this is no regular file" if os.path.exists(path) else "there is no such file"
 
 
 def decode_files(files: Files, report: Report) -> Iterator[tuple[str, str]]:
