@@ -13,12 +13,23 @@ from turnout.rules.diagnostics import Diagnostic
 from turnout.rules.snapshot import Origins, Snapshot
 
 
+class SecretFiles(msgspec.Struct, frozen=True):
+    """The PEM files of a secret that a Snapshot names. Empty: it has no such part."""
+
+    name: str
+    certificate_file: str = ""
+    key_file: str = ""
+    ca_file: str = ""
+
+
 class Loaded(msgspec.Struct, frozen=True):
-    """A Snapshot that was checked, where its parts were written, and what the lint has to say."""
+    """A Snapshot that was checked, where its parts were written, what the lint has to say, and where its secrets are,
+    as far as they are files."""
 
     snapshot: Snapshot
     origins: Origins
     warnings: tuple[Diagnostic, ...] = ()
+    secrets: tuple[SecretFiles, ...] = ()
 
 
 class Rejected(msgspec.Struct, frozen=True):

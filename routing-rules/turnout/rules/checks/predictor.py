@@ -5,6 +5,7 @@ from turnout.rules.checks.breaking import check_circuit_breaker, check_outlier_d
 from turnout.rules.checks.common import check_duration
 from turnout.rules.checks.health import check_health_check
 from turnout.rules.checks.syntax import address_fault
+from turnout.rules.checks.tls import check_predictor_tls
 from turnout.rules.documents.document import Reporter
 from turnout.rules.documents.predictor import Predictor, PredictorSpec
 
@@ -22,6 +23,8 @@ def check_predictor(say: Reporter, predictor: Predictor) -> None:
         check_outlier_detection(say, spec)
     if spec.health_check is not None:
         check_health_check(say, spec.health_check, spec.api)
+    if spec.tls is not None:
+        check_predictor_tls(say, spec.tls, spec.endpoints)
     if spec.slow_start is not None:
         check_slow_start(say, spec.slow_start, spec.load_balancing.policy)
 

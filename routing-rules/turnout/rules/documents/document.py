@@ -9,11 +9,12 @@ from turnout.rules.documents.gateway import Gateway, Namespace, ReferenceGrant
 from turnout.rules.documents.httproute import HTTPRoute
 from turnout.rules.documents.predictor import Predictor
 from turnout.rules.documents.routepolicy import RoutePolicy
+from turnout.rules.documents.tls import Certificate
 from turnout.rules.documents.tree import Value, line_of
 from turnout.rules.snapshot import Origin
 
 Path: TypeAlias = tuple[str | int, ...]
-AnyResource: TypeAlias = HTTPRoute | Gateway | ReferenceGrant | Predictor | RoutePolicy | Namespace
+AnyResource: TypeAlias = HTTPRoute | Gateway | ReferenceGrant | Predictor | RoutePolicy | Certificate | Namespace
 
 KINDS: dict[tuple[str, str], type[AnyResource]] = {
     ("gateway.networking.k8s.io/v1", "HTTPRoute"): HTTPRoute,
@@ -24,6 +25,7 @@ KINDS: dict[tuple[str, str], type[AnyResource]] = {
     ("gateway.networking.k8s.io/v1beta1", "ReferenceGrant"): ReferenceGrant,
     ("turnout.dev/v1alpha1", "Predictor"): Predictor,
     ("turnout.dev/v1alpha1", "RoutePolicy"): RoutePolicy,
+    ("turnout.dev/v1alpha1", "Certificate"): Certificate,
     ("v1", "Namespace"): Namespace,
 }
 LATER_KINDS = frozenset({"GRPCRoute", "Shadow", "Release", "TLSRoute", "TCPRoute", "UDPRoute", "BackendTLSPolicy"})

@@ -9,6 +9,7 @@ from turnout.rules.documents.balancing import LoadBalancing, Locality, SlowStart
 from turnout.rules.documents.base import Duration, Port, Resource, Strict
 from turnout.rules.documents.breaking import CircuitBreaker, OutlierDetection
 from turnout.rules.documents.healthcheck import HealthCheck
+from turnout.rules.documents.tls import PredictorTls
 
 
 class PredictorEndpoint(Strict, frozen=True, kw_only=True):
@@ -43,7 +44,6 @@ class Connection(Strict, frozen=True, kw_only=True):
 class PredictorSpec(Strict, frozen=True, kw_only=True):
     """How to reach a model server."""
 
-    later: ClassVar = frozenset({"tls"})
     later_values: ClassVar = {"protocol": frozenset({"h2c", "h2", "auto"})}
 
     protocol: Annotated[Literal["http1"], Meta(description="What is spoken on the wire.")] = "http1"
@@ -55,6 +55,7 @@ class PredictorSpec(Strict, frozen=True, kw_only=True):
     outlier_detection: OutlierDetection | None = None
     health_check: HealthCheck | None = None
     slow_start: SlowStart | None = None
+    tls: PredictorTls | None = None
 
 
 class Predictor(Resource, frozen=True, kw_only=True):
