@@ -117,6 +117,10 @@ class Exchange:
         if entry is None:
             self._fail(errors.NO_ROUTE)
             return
+        if entry.allowed is not None and not entry.allowed.takes(downstream.peer.identity):
+            self.reason = f"{downstream.peer.identity or 'a client without an identity'} is not allowed here"
+            self._fail(errors.IDENTITY_REFUSED)
+            return
         self._record = entry.record
         if entry.split is None:
             self._answer_route(entry)
@@ -659,7 +663,7 @@ class Exchange:
             self._fail(errors.NO_BACKEND._replace(status=entry.respond.status))
 
     def _redirect(self, redirect: Redirect, entry: Entry, edits: Sequence[Edits]) -> None:
-        location = make_location(redirect, self.head, entry.prefix, self._scope.port)
+        location = make_location(redirect, self.head, entry.prefix, self._scope.port, entry.scheme)
         self._answer(*make_redirect(redirect.status, location, edits), close=False)
 
     def _fail(self, failure: Failure, fields: Fields = NO_FIELDS) -> None:

@@ -33,6 +33,9 @@ class Identities:
         self._exact = frozenset(pattern for pattern in patterns if not pattern.endswith("/*"))
         self._prefixes = tuple(pattern[:-1] for pattern in patterns if pattern.endswith("/*"))
 
+    def __bool__(self) -> bool:
+        return bool(self._exact or self._prefixes)
+
     def takes(self, identity: str) -> bool:
         """Whether one of them takes it; none takes the empty identity, which is nobody's."""
         if identity in self._exact:

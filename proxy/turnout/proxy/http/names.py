@@ -30,6 +30,7 @@ class Mark(IntFlag):
     TRACEPARENT = 2_048
     STEERING = 4_096
     KEEP_ALIVE = 8_192
+    CLIENT_CERT = 16_384
 
 
 REQUEST_MARKS: dict[bytes, int] = {
@@ -45,6 +46,7 @@ REQUEST_MARKS: dict[bytes, int] = {
     b"expect": Mark.EXPECT,
     b"x-forwarded-for": Mark.FORWARDED_FOR,
     b"x-forwarded-proto": Mark.FORWARDED_PROTO,
+    b"x-forwarded-client-cert": Mark.CLIENT_CERT,
     b"x-request-id": Mark.REQUEST_ID,
     b"traceparent": Mark.TRACEPARENT,
     b"x-gateway-model-name": Mark.STEERING,

@@ -57,6 +57,7 @@ class AccessLog:
             exchange.bytes_received,
             exchange.bytes_sent,
             peer.address,
+            peer.logged_identity,
             request_id if request_id.isalnum() else escape(request_id),
             head.trace_id,
         )

@@ -16,12 +16,13 @@ OUTCOME_FIELDS = ("flag", "reason", "route", "predictor", "endpoint", "attempts"
 FIELDS = (
     "time", *REQUEST_FIELDS, "status", *OUTCOME_FIELDS,
     "duration_ms", "upstream_ms", "proxy_ms", "first_byte_ms", "bytes_received", "bytes_sent", "peer",
-    "request_id", "trace_id",
+    "peer_identity", "request_id", "trace_id",
 )  # fmt: skip
 """In the order in which they stand in a line. Durations in milliseconds; bytes are those of bodies.
 
 `time` is when the request began; `flag` is Envoy's response flag, `-` for none; `status` 0: the client left before
-there was one; `first_byte_ms` is null (`-` in text) if the upstream never began to answer.
+there was one; `peer_identity` the URI in the client's
+certificate, empty for none; `first_byte_ms` is null (`-` in text) if the upstream never began to answer.
 """
 
 MAX_LEARNED = 1_024
@@ -35,7 +36,7 @@ _is_unsafe = re.compile(rb"[^\x20\x21\x23-\x5b\x5d-\x7e]").search
 
 
 class Format(NamedTuple):
-    """How a line is written. `line` takes 13 values: time, request, status, outcome, then the rest of FIELDS."""
+    """How a line is written. `line` takes 14 values: time, request, status, outcome, then the rest of FIELDS."""
 
     line: bytes
     request: bytes
@@ -45,13 +46,13 @@ class Format(NamedTuple):
 
 JSON = Format(
     b'{"time":"%b",%b,"status":%d,%b,"duration_ms":%b,"upstream_ms":%b,"proxy_ms":%b,"first_byte_ms":%b,'
-    b'"bytes_received":%d,"bytes_sent":%d,"peer":"%b","request_id":"%b","trace_id":"%b"}\n',
+    b'"bytes_received":%d,"bytes_sent":%d,"peer":"%b","peer_identity":"%b","request_id":"%b","trace_id":"%b"}\n',
     b'"method":"%b","host":"%b","path":"%b","protocol":"%b"',
     b'"flag":"%b","reason":"%b","route":"%b","predictor":"%b","endpoint":"%b","attempts":%d',
     b"null",
 )
 TEXT = Format(
-    b'%b %b %d %b %b %b %b %b %d %d %b "%b" "%b"\n',
+    b'%b %b %d %b %b %b %b %b %d %d %b "%b" "%b" "%b"\n',
     b'"%b %b%b %b"',
     b'%b "%b" "%b" "%b" "%b" %d',
     b"-",

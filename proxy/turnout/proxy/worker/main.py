@@ -21,6 +21,7 @@ from turnout.proxy.worker.messages import (
     Hello,
     Listen,
     Resolved,
+    Secrets,
     Started,
     ToWorker,
     Unlisten,
@@ -62,6 +63,8 @@ class Process:
                 worker.unlisten(message.listener)
             case Resolved():
                 worker.apply_endpoints(message)
+            case Secrets():
+                await worker.apply_secrets(message)
             case Configure():
                 await worker.configure(message)
             case Drain():
