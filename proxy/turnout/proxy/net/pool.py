@@ -6,7 +6,6 @@ would do it (see UpstreamConnection), so that a request seldom meets a connectio
 
 import asyncio
 import errno
-import ssl
 from collections.abc import Callable, Mapping
 
 from turnout.proxy.cluster.cluster import Cluster
@@ -15,8 +14,7 @@ from turnout.proxy.cluster.lease import Lease
 from turnout.proxy.exchange import Exchange
 from turnout.proxy.http1.response_head import ResponseHeads
 from turnout.proxy.net.timers import Timers
-from turnout.proxy.net.tls.failures import WrongNameError, describe_failure
-from turnout.proxy.net.tls.handshake import find_tls
+from turnout.proxy.net.tls.failures import describe_failure
 from turnout.proxy.net.tls.reports import TlsReports
 from turnout.proxy.net.tls.upstream import UpstreamContext
 from turnout.proxy.net.upstream import UpstreamConnection
@@ -140,7 +138,7 @@ class Pool:
         except TimeoutError:
             self._count(connection, -1)
             self._fail(exchange, endpoint, f"no connection within {config.connect_timeout_s:g} s")
-        except (OSError, ssl.CertificateError) as error:
+        except OSError as error:
             self._count(connection, -1)
             self._fail(exchange, endpoint, self._describe(connection, error))
         except asyncio.CancelledError:
@@ -161,17 +159,10 @@ class Pool:
     async def _connect_tls(self, connection: UpstreamConnection, tls: UpstreamContext) -> None:
         """Raises OSError: no connection, or no TLS on it."""
         endpoint = connection.endpoint
-        transport, _ = await self._loop.create_connection(
+        await self._loop.create_connection(
             lambda: connection, endpoint.address, endpoint.port, ssl=tls.context, server_hostname=tls.server_name,
             ssl_handshake_timeout=connection.cluster.config.connect_timeout_s, ssl_shutdown_timeout=SHUTDOWN_S,
         )  # fmt: skip
-        found = find_tls(transport)
-        try:
-            if found is not None:
-                tls.check_peer(found)
-        except WrongNameError:
-            connection.abort()
-            raise
         self._tls_reports.on_connection("upstream")
 
     def _describe(self, connection: UpstreamConnection, error: Exception) -> str:

@@ -30,6 +30,7 @@ from turnout.proxy.supervisor.handover import Inheritance, Successor
 from turnout.proxy.supervisor.options import ProxyOptions
 from turnout.proxy.supervisor.pool import Pool, Report
 from turnout.proxy.supervisor.process import WORKER_COMMAND
+from turnout.proxy.supervisor.secrets.contexts import CheckContexts
 from turnout.proxy.supervisor.secrets.files import FileSecrets
 from turnout.proxy.supervisor.secrets.store import SecretStore
 from turnout.proxy.supervisor.sockets import Sockets, open_socket
@@ -83,6 +84,7 @@ class Supervisor:
         self.states = States(Events(), self._endpoint_record, self.pool.serving, self._on_states)
         self.secrets = SecretStore(self.pool.tell_secrets)
         self._secret_files = FileSecrets()
+        self.states.find_tls = CheckContexts(self.secrets).find
         self.configuration = Configuration(
             self.state, self.layout, self.sockets, self.pool, self.states, lookup, self.secrets, self._secret_files,
             options.dns_refresh_s, options.listen_wins, has_predecessor=inheritance is not None,

@@ -6,7 +6,7 @@ A key goes from memory to OpenSSL by a memory file, since `load_cert_chain` take
 
 import os
 import ssl
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 from turnout.rules.source import Secret
@@ -29,7 +29,7 @@ good at the worker that gave it, and until its listener's certificates or CAs ch
 
 class TlsObject(ssl.SSLObject):
     """Keeps the alert that a failed handshake ends with: the loop's transport drops it, and the other side would never
-    learn why. It is the `alert` of the error."""
+    learn why. It is the `alert` of the error. What OpenSSL does not check is checked as a part of the handshake."""
 
     outgoing: ssl.MemoryBIO
 
@@ -41,13 +41,18 @@ class TlsObject(ssl.SSLObject):
         except ssl.SSLError as error:
             error.alert = self.outgoing.read()  # type: ignore[attr-defined]
             raise
+        context = self.context
+        if isinstance(context, TlsContext) and context.check_peer is not None:
+            context.check_peer(self)
 
 
 class TlsContext(ssl.SSLContext):
-    """With what is asked of the context that a connection ended up with: `uri` is the URI in our own certificate."""
+    """With what is asked of the context that a connection ended up with: `uri` is the URI in our own certificate;
+    `check_peer` raises ssl.SSLError for a peer that is not the right one."""
 
     sslobject_class = TlsObject
     uri = ""
+    check_peer: Callable[[ssl.SSLObject], None] | None = None
 
     def wrap_bio(
         self,

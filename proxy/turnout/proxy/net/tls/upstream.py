@@ -21,20 +21,20 @@ class UpstreamContext:
         certificate = secrets[config.certificate] if config.certificate else None
         ca = secrets[config.ca] if config.ca else None
         names = config.subject_alt_names if config.verify else ()
-        self.context: ssl.SSLContext = make_client_context(
+        self.context = make_client_context(
             certificate, ca, verify=config.verify, check_hostname=not names and bool(config.server_name)
         )
         self.server_name = config.server_name
         self._dns_names = tuple(name.value for name in names if name.kind == "dns")
         self._identities = Identities(name.value for name in names if name.kind == "uri")
+        if names:
+            self.context.check_peer = self._check_peer
 
-    def check_peer(self, connection: ssl.SSLObject) -> None:
+    def _check_peer(self, connection: ssl.SSLObject) -> None:
         """Raise WrongNameError unless one of the names that an endpoint's certificate may have is there.
 
         Where no names are given OpenSSL has checked the server name in the handshake.
         """
-        if not self._dns_names and not self._identities:
-            return
         certificate = connection.getpeercert() or {}
         dns_names, uris = alt_names(certificate, "DNS"), alt_names(certificate, "URI")
         if any(has_name(dns_names, name) for name in self._dns_names):
