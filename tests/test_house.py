@@ -15,7 +15,7 @@ BESIDE_PARTS = {"bench", "e2e", "fuzz", "sim"}
 
 MAX_LINES = 450
 MAX_TEST_LINES = 700
-TOLD_WHOLE = {"proxy/turnout/proxy/exchange.py": 870}
+TOLD_WHOLE = {"proxy/turnout/proxy/exchange.py": 890}
 """Files that may be longer: one state machine each, which would be harder to follow in pieces."""
 
 

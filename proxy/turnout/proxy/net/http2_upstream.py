@@ -20,6 +20,9 @@ from turnout.proxy.http2.fields import FieldTuple, read_trailers
 from turnout.proxy.http2.session import Error, Session
 from turnout.proxy.net.http2_connection import Http2Connection, Stream
 from turnout.proxy.net.timers import NEVER
+from turnout.proxy.net.tls.failures import is_rejection
+from turnout.proxy.net.tls.handshake import speaks_http2
+from turnout.proxy.net.tls.upstream import UpstreamContext
 
 if TYPE_CHECKING:
     from turnout.proxy.net.pool import Pool
@@ -36,10 +39,12 @@ class Http2Upstream(Http2Connection):
 
     __slots__ = (
         "_lent", "_max_head_bytes", "_pool", "_scheme", "_streams", "_tunnels", "cluster", "counted", "endpoint",
-        "idle_since", "wake",
+        "fault", "idle_since", "tls", "wake",
     )  # fmt: skip
 
-    def __init__(self, pool: "Pool", cluster: Cluster, endpoint: Endpoint, max_head_bytes: int) -> None:
+    def __init__(
+        self, pool: "Pool", cluster: Cluster, endpoint: Endpoint, max_head_bytes: int, tls: UpstreamContext | None
+    ) -> None:
         super().__init__(pool.loop, pool.clock)
         self._pool = pool
         self._max_head_bytes = max_head_bytes
@@ -47,11 +52,14 @@ class Http2Upstream(Http2Connection):
         self._lent = 0
         self._tunnels: list[UpstreamStream] | None = []
         """Those that wait for the endpoint's SETTINGS; None once these have come."""
-        self._scheme = b"http"
+        self._scheme = b"http" if tls is None else b"https"
         self.cluster = cluster
         self.endpoint = endpoint
         self.counted = False
+        self.fault = ""
+        """Why it can't be used although it was made."""
         self.idle_since = 0.0
+        self.tls = tls
         self.wake = NEVER
 
     def __repr__(self) -> str:
@@ -93,20 +101,25 @@ class Http2Upstream(Http2Connection):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        if transport.get_extra_info("sslcontext") is not None:
-            self._scheme = b"https"
         self.idle_since = now = self._clock()
         self.session = Session(self, server=False, max_head_bytes=self._max_head_bytes, now=now)
-        self.schedule_flush()
+        if self.tls is not None and not speaks_http2(transport):
+            self.fault = "the endpoint does not agree on HTTP/2 in the handshake (ALPN)"
+            self._transport.abort()
+        else:
+            self.schedule_flush()
 
     def connection_lost(self, error: Exception | None) -> None:
         if self.counted:
             self._pool.shared.on_lost(self)
         self.session.ended = True
+        # A client certificate that is refused shows in TLS 1.3 as the end of a connection on which nothing came.
+        is_refused = self.tls is not None and self._tunnels is not None and is_rejection(error)
+        reason = self._pool.on_tls_failure(self, error) if is_refused else str(error) if error else ""
         streams = [*self._streams.values(), *(self._tunnels or ())]
         self._streams, self._tunnels = {}, None
         for stream in streams:
-            stream.on_gone(str(error) if error else "", sent=bool(stream.id))
+            stream.on_gone(reason, sent=bool(stream.id) and not is_refused)
 
     def on_timer(self, now: float) -> float:
         """End it when nothing was asked for too long."""

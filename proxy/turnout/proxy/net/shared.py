@@ -6,6 +6,7 @@ cluster.
 """
 
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from turnout.proxy.cluster.cluster import Cluster
@@ -107,23 +108,36 @@ class SharedConnections:
         for waiter in waiting:
             waiter.exchange.on_connect_failed(reason)
 
+    def adopt(self, connection: Http2Upstream) -> UpstreamStream:
+        """Share a connection that was made for one request, which gets the first stream."""
+        place = self._places.get(connection.endpoint)
+        if place is None:
+            place = self._places[connection.endpoint] = Place()
+        place.connections.append(connection)
+        return connection.lend()
+
+    def retire(self, is_outdated: Callable[[Http2Upstream], bool]) -> None:
+        """Lend those no more."""
+        for place in tuple(self._places.values()):
+            for connection in tuple(place.connections):
+                if is_outdated(connection):
+                    connection.retire()
+
     def drop(self, endpoint: Endpoint) -> None:
         """The endpoint is gone: its connections end when their requests have."""
         place = self._places.get(endpoint)
-        for connection in place.connections if place is not None else ():
+        for connection in tuple(place.connections) if place is not None else ():
             connection.retire()
 
     def close(self) -> None:
-        for place in self._places.values():
-            for connection in tuple(place.connections):
-                connection.retire()
+        self.retire(lambda connection: True)
 
     # From connections
 
     def on_room(self, connection: Http2Upstream) -> None:
         """A stream has ended, or the endpoint allows more."""
         place = self._places.get(connection.endpoint)
-        if place is None:
+        if place is None or connection.is_closing:
             return
         while place.waiting and connection.has_room:
             waiter = place.waiting.popleft()

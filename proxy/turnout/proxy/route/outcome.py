@@ -125,7 +125,7 @@ def _describe_answer(respond: Respond | None) -> Responded | None:
 def _describe_redirect(redirect: Redirect | None, entry: Entry, head: RequestHead, port: int) -> Redirected | None:
     if redirect is None:
         return None
-    location = make_location(redirect, head, entry.prefix, port)
+    location = make_location(redirect, head, entry.prefix, port, entry.scheme)
     return Redirected(redirect.status, location.decode("latin-1"))
 
 

@@ -22,6 +22,7 @@ from turnout.proxy.worker.messages import (
     Hello,
     Listen,
     Resolved,
+    Secrets,
     Started,
     ToWorker,
     Unlisten,
@@ -63,6 +64,8 @@ class Process:
                 worker.unlisten(message.listener)
             case Resolved():
                 worker.apply_endpoints(message)
+            case Secrets():
+                await worker.apply_secrets(message)
             case Configure():
                 await worker.configure(message)
             case Drain():

@@ -5,6 +5,7 @@ from typing import Literal
 from turnout.rules import resilience as r
 from turnout.rules.compiler.health import compile_health_check
 from turnout.rules.compiler.keys import compile_key
+from turnout.rules.compiler.tls import compile_upstream_tls
 from turnout.rules.documents.balancing import LoadBalancing, SlowStart
 from turnout.rules.documents.breaking import CircuitBreaker, ConsecutiveFailures, LatencyOutliers, OutlierDetection
 from turnout.rules.documents.predictor import Predictor, PredictorEndpoint
@@ -42,6 +43,7 @@ def compile_cluster(predictor: Predictor) -> Cluster:
         health_check=None if spec.health_check is None else compile_health_check(spec.health_check, spec.api),
         slow_start=None if slow_start is None else _slow_start(slow_start),
         protocol=spec.protocol,
+        tls=None if spec.tls is None else compile_upstream_tls(predictor, spec.tls),
     )
     return cluster
 
