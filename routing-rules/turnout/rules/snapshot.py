@@ -43,6 +43,8 @@ CONNECT_TIMEOUT_S = 5.0
 """Envoy's `connect_timeout` default."""
 POOL_IDLE_TIMEOUT_S = 4.0
 """Below the 5 s after which uvicorn, under most Python model servers, closes an idle connection."""
+HTTP2_POOL_IDLE_TIMEOUT_S = 300.0
+"""HTTP/2 tells when a connection ends, and which requests it did not take; so it may be kept for longer."""
 
 
 class Record(msgspec.Struct, frozen=True, omit_defaults=True):
