@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     snapshot, origins = load_rules(arguments.paths)
     listener = select_listener(snapshot, arguments.listener, arguments.port)
-    peer = make_peer(arguments.client)
+    peer = make_peer(arguments.client, listener)
     headers = [*arguments.header, *([f"Cookie: {'; '.join(arguments.cookie)}"] if arguments.cookie else [])]
     head = read_request(arguments.method, arguments.host, arguments.path, arguments.query, headers, peer)
     port = listener.port or ProxyOptions().listen.port  # shows in redirects that name no port

@@ -14,6 +14,7 @@ import traceback
 import uvloop
 
 from turnout.proxy.worker.channel import Channel
+from turnout.proxy.worker.memory import keep_large_blocks
 from turnout.proxy.worker.messages import (
     Configure,
     Drain,
@@ -75,6 +76,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C goes to the whole group; the supervisor decides
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    keep_large_blocks()
     loop = uvloop.new_event_loop()
     asyncio.set_event_loop(loop)
     process = Process(loop, socket.socket(fileno=int(sys.argv[1])))
