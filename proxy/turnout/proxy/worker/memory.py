@@ -44,7 +44,7 @@ def keep_large_blocks() -> None:
     """Let glibc take blocks of up to `LARGE_BYTES` from its heap, and not map each anew: uvloop's TLS reads into a new
     block of 256 KiB each time, and page faults make that 25 µs a request instead of 10.
 
-    It learns from the first mapped block that is freed (mallopt(3), M_MMAP_THRESHOLD, which is dynamic until it is set).
+    It learns from the first mapped block that is freed (mallopt(3), M_MMAP_THRESHOLD, dynamic until it is set).
     """
     block = bytearray(LARGE_BYTES)
     del block
