@@ -395,8 +395,12 @@ async def test_a_drain_lets_tls_connections_end(start_proxy, certificates, model
     await wire.send(REQUEST)
     await wire.read_response()
     await site.proxy.admin("/drain", "POST")
-    await wire.send(REQUEST)
-    assert (await wire.read_response()).get("connection") == "close"
+
+    async def is_last() -> bool:
+        await wire.send(REQUEST)
+        return (await wire.read_response()).get("connection") == "close"
+
+    await until(is_last)
     assert await wire.is_closed()
     silent.writer.close()
     assert await site.proxy.wait() == 0
