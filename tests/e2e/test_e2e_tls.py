@@ -395,8 +395,78 @@ async def test_a_drain_lets_tls_connections_end(start_proxy, certificates, model
     await wire.send(REQUEST)
     await wire.read_response()
     await site.proxy.admin("/drain", "POST")
-    await wire.send(REQUEST)
-    assert (await wire.read_response()).get("connection") == "close"
+
+    async def is_last() -> bool:
+        await wire.send(REQUEST)
+        return (await wire.read_response()).get("connection") == "close"
+
+    await until(is_last)
     assert await wire.is_closed()
     silent.writer.close()
     assert await site.proxy.wait() == 0
+
+
+async def test_a_port_changes_between_plain_and_tls_by_a_reload(start_proxy, certificates, model) -> None:
+    port = free_port()
+    rest = rules.certificate("web", certificates.folder) + rules.route() + rules.predictor(model.port)
+    plain = rules.gateway(f"{{name: l, port: {port}, protocol: HTTP}}") + rest
+    secure = rules.gateway(rules.listener(port)) + rest
+    proxy = start_proxy(plain)
+
+    async def ask(context: ssl.SSLContext | None) -> int:
+        name = "models.test" if context else None
+        wire = Wire(*await soon(asyncio.open_connection("127.0.0.1", port, ssl=context, server_hostname=name)))
+        await wire.send(REQUEST)
+        status = (await wire.read_response()).status
+        wire.writer.transport.abort()
+        return status
+
+    assert await ask(None) == 200
+    await proxy.reload(secure)
+    assert await ask(certificates.client()) == 200
+    await proxy.reload(plain)
+    assert await ask(None) == 200
+
+
+async def test_rules_that_name_a_bad_certificate_are_refused_and_the_old_ones_serve(
+    start_proxy, certificates, model, tmp_path: Path
+) -> None:
+    port = free_port()
+    rest = rules.gateway(rules.listener(port)) + rules.route() + rules.predictor(model.port)
+    good = rules.certificate("web", certificates.folder) + rest
+    proxy = start_proxy(good)
+    await proxy.reload(rules.certificate("web", tmp_path / "nowhere") + rest)
+    assert f"certificate default/web can't be used: {tmp_path}/nowhere/web.pem can't be read" in proxy.events()
+    assert "serves on" in proxy.events()
+    wire = Wire(
+        *await asyncio.open_connection("127.0.0.1", port, ssl=certificates.client(), server_hostname="models.test")
+    )
+    await wire.send(REQUEST)
+    assert (await wire.read_response()).status == 200
+    wire.writer.transport.abort()
+
+
+async def test_a_proxy_without_its_certificate_does_not_start(start_proxy, certificates, tmp_path: Path) -> None:
+    text = rules.certificate("web", tmp_path) + rules.gateway(rules.listener(free_port()))
+    with pytest.raises(AssertionError, match=r"certificate default/web: .*web\.pem can't be read: no such file"):
+        start_proxy(text)
+
+
+async def test_connections_over_the_limit_are_cut_before_the_handshake(start_proxy, certificates, model) -> None:
+    port = free_port()
+    text = rules.certificate("web", certificates.folder) + rules.gateway(rules.listener(port)) + rules.route()
+    proxy = start_proxy(text + rules.predictor(model.port), "--max-connections", "2")
+    silent = [Wire(*await asyncio.open_connection("127.0.0.1", port)) for _ in range(2)]  # a handshake counts, too
+
+    async def is_full() -> bool:
+        return "turnout_downstream_connections 2.0" in (await proxy.admin("/metrics"))[1]
+
+    await until(is_full)
+    assert await Wire(*await asyncio.open_connection("127.0.0.1", port)).is_closed()
+    for wire in silent:
+        wire.writer.transport.abort()
+
+    async def is_free() -> bool:
+        return "turnout_downstream_connections 0.0" in (await proxy.admin("/metrics"))[1]
+
+    await until(is_free)

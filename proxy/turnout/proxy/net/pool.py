@@ -102,7 +102,7 @@ class Pool:
     def put(self, connection: UpstreamConnection) -> None:
         """Keep a connection for the next request."""
         endpoint = connection.endpoint
-        if endpoint.removed or self._is_outdated(connection):
+        if endpoint.removed or ((self._tls or connection.tls) and self._is_outdated(connection)):
             connection.close()
             return
         idle = self._idle.get(endpoint)
@@ -151,8 +151,6 @@ class Pool:
         return f"TLS: {text}"
 
     def _is_outdated(self, connection: AnyConnection) -> bool:
-        if not self._tls and connection.tls is None:
-            return False
         return self._tls.get(connection.cluster.config.name) is not connection.tls
 
     async def _connect(self, exchange: Exchange, cluster: Cluster, endpoint: Endpoint) -> None:

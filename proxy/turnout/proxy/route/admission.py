@@ -8,9 +8,11 @@ from turnout.rules.identities import Identities
 class Admission:
     """Of one route that not everybody may ask."""
 
-    __slots__ = ("_sets",)
+    __slots__ = ("_sets", "patterns")
 
     def __init__(self, sets: Sequence[Sequence[str]]) -> None:
+        self.patterns = tuple(tuple(patterns) for patterns in sets)
+        """Those of each set, as they were written."""
         self._sets = tuple(Identities(patterns) for patterns in sets)
 
     def takes(self, identity: str) -> bool:

@@ -38,7 +38,7 @@ class Connection(Strict, frozen=True, kw_only=True):
     connect_timeout: Annotated[Duration | None, Meta(description="Default 5s.")] = None
     idle_timeout: Annotated[
         Duration | None,
-        Meta(description="An idle kept connection is closed after this; default 4s, below uvicorn's 5s; 5m for HTTP/2."),
+        Meta(description="An idle kept connection is closed after this; default 4s (uvicorn: 5s), 5m for HTTP/2."),
     ] = None
 
 
