@@ -41,14 +41,15 @@ Key = tuple[FieldTuple, bool, frozenset[bytes]]
 
 
 class Layout:
-    """Where in a head with these names the fields are that are each request's own, and the others.
+    """Where in a head of these names the fields are that are each request's own, and the others; and what is secret.
 
     Every head has several others: libnghttp2 has refused those without their pseudo-fields.
     """
 
-    __slots__ = ("get_shared", "own")
+    __slots__ = ("get_shared", "own", "secrets")
 
-    def __init__(self, names: tuple[bytes, ...]) -> None:
+    def __init__(self, names: tuple[bytes, ...], secrets: frozenset[bytes]) -> None:
+        self.secrets = secrets
         self.own = tuple([at for at, name in enumerate(names) if name in _OWN])
         self.get_shared: Callable[[FieldTuple], FieldTuple] = itemgetter(
             *[at for at, name in enumerate(names) if name not in _OWN]
@@ -65,16 +66,16 @@ class RequestHeads:
         self._authorities = Authorities()
         self._targets = Targets()
         self._known: KnownHeads[Key, RequestHead] = KnownHeads()
-        self._layouts: dict[tuple[bytes, ...], Layout] = {}
+        self._layouts: dict[tuple[tuple[bytes, ...], tuple[type, ...]], Layout] = {}
         self._max_bytes = max_head_bytes
 
     def read(self, fields: FieldTuple, end: bool) -> RequestHead:
         """The head in `fields`; `end`: no body follows. Raises MalformedError or RefusedError."""
-        names = tuple(map(_get_name, fields))
-        layout = self._layouts.get(names) or self._lay_out(names)
+        names, kinds = tuple(map(_get_name, fields)), tuple(map(type, fields))
+        layout = self._layouts.get((names, kinds)) or self._lay_out(names, kinds, fields)
         own = [fields[at] for at in layout.own] if layout.own else None
         shared = layout.get_shared(fields) if own else fields
-        key = shared, end, find_secrets(fields)
+        key = shared, end, layout.secrets
         known = self._known.heads.get(key)
         if known is not None:
             head = known.copy()
@@ -89,12 +90,12 @@ class RequestHeads:
             self._keep(key, self._read(shared, end) if own else head)
         return head
 
-    def _lay_out(self, names: tuple[bytes, ...]) -> "Layout":
-        layout = Layout(names)
+    def _lay_out(self, names: tuple[bytes, ...], kinds: tuple[type, ...], fields: FieldTuple) -> "Layout":
+        layout = Layout(names, find_secrets(fields))
         if sum(map(len, names)) <= MAX_KNOWN_BYTES:
             if len(self._layouts) >= MAX_KNOWN:
                 self._layouts.clear()
-            self._layouts[names] = layout
+            self._layouts[names, kinds] = layout
         return layout
 
     def _keep(self, key: Key, head: RequestHead) -> None:

@@ -13,6 +13,7 @@ This is the one module that knows it. Rules of the house:
 """
 
 from enum import IntEnum
+from operator import itemgetter
 from typing import Any, Protocol
 
 import ngh2
@@ -39,6 +40,7 @@ HEAD_SLACK = 2
 """Heads of up to so many times the limit are read, so that they can be answered 431; beyond, the connection ends."""
 
 _GOAWAY = 7
+_get_name = itemgetter(0)
 _REQUEST, _RESPONSE, _DATA = ngh2.RequestReceived, ngh2.ResponseReceived, ngh2.DataReceived
 _TRAILERS, _CLOSED = ngh2.TrailersReceived, ngh2.StreamClosed
 
@@ -267,7 +269,8 @@ class Session:
         self._handler.on_abuse(what)
         return False
 
-    # Messages. A stream or a connection that is over by now is told of in its turn, so sending to it is no error.
+    # Messages. A stream or a connection that is over by now is told of in its turn, so sending to it is no error. The
+    # fields of a head are the session's from then on.
 
     def open(self, fields: Fields, *, end: bool, secrets: frozenset[bytes] = NO_SECRETS) -> int:
         """Send a request's head on a new stream; 0 if the connection takes no more."""
@@ -378,5 +381,11 @@ class Session:
 
 
 def _conceal(fields: Fields, secrets: frozenset[bytes]) -> Fields:
-    """The fields, with those marked that no table may learn (RFC 7541 §7.1.3)."""
-    return [ngh2.NeverIndexedHeader(*field) if field[0] in secrets else field for field in fields]
+    """The fields, with those marked that no table may learn (RFC 7541 §7.1.3): one or two, so these are looked for."""
+    names = list(map(_get_name, fields))
+    for name in secrets:
+        at = -1
+        for _ in range(names.count(name)):
+            at = names.index(name, at + 1)
+            fields[at] = ngh2.NeverIndexedHeader(*fields[at])
+    return fields
