@@ -12,15 +12,19 @@ from turnout.proxy.http.head import ResponseHead
 class GrpcAnswer:
     """`waits`: its head has not gone down yet."""
 
-    __slots__ = ("head", "waits")
+    __slots__ = ("_status", "head", "waits")
 
     def __init__(self, head: ResponseHead) -> None:
         self.head = head
         self.waits = False
+        self._status: GrpcStatus | None = None
 
     def read_status(self) -> GrpcStatus:
-        """How the call ended, which is known once its answer is complete."""
-        return read_status(self.head, self.head.trailers)
+        """How the call ended; not to be asked before its answer is complete."""
+        status = self._status
+        if status is None:
+            status = self._status = read_status(self.head, self.head.trailers)
+        return status
 
 
 def judge(status: GrpcStatus) -> Outcome:

@@ -134,17 +134,6 @@ def test_a_small_message_is_told_in_one_call(make_pair: Callable[..., Any]) -> N
     ]
 
 
-def test_what_comes_between_of_another_stream_is_not_merged(make_pair: Callable[..., Any]) -> None:
-    pair = make_pair(server=True)
-    pair.peer.h2.send_headers(1, REQUEST)
-    pair.peer.h2.send_headers(3, REQUEST)
-    pair.peer.h2.send_data(1, b"one", end_stream=True)
-    pair.peer.h2.send_data(3, b"three", end_stream=True)
-    pair.run()
-    assert pair.ours.order == ["head 1", "head 3", "data 1", "data 3"]
-    assert [pair.ours.messages[number].body for number in (1, 3)] == [b"one", b"three"]
-
-
 @pytest.mark.parametrize("size", [0, 1, 16_384, 16_385, 1 << 20])
 def test_a_body_of_any_size_is_framed_within_the_peers_limit(make_pair: Callable[..., Any], size: int) -> None:
     pair = make_pair(server=True)

@@ -29,4 +29,4 @@ def apply_request_filters(head: RequestHead, peer: Peer) -> None:
             apply(head, peer)
     else:
         head.request_id = request_id = make_request_id()
-        head.add_marked(peer.block + request_id)
+        head.add_with_id(peer.block, peer.fields, request_id)

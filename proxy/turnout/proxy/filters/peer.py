@@ -1,5 +1,6 @@
 """Who is on the other side of a downstream connection."""
 
+from turnout.proxy.http.head import Fields, read_block
 from turnout.proxy.telemetry.access_log import escape
 
 
@@ -10,7 +11,9 @@ class Peer:
     `x-forwarded-client-cert` that upstreams are told of it, empty if it has shown none.
     """
 
-    __slots__ = ("address", "block", "certificate", "forwarded", "identity", "logged_identity", "scheme", "trusted")
+    __slots__ = (
+        "address", "block", "certificate", "fields", "forwarded", "identity", "logged_identity", "scheme", "trusted",
+    )  # fmt: skip
 
     def __init__(
         self, address: bytes, *, trusted: bool, scheme: str = "http", identity: str = "", certificate: bytes = b""
@@ -26,3 +29,5 @@ class Peer:
         """What is added to a request that comes without forwarding fields of its own."""
         self.block = shown + self.forwarded + b"\r\nx-request-id: "
         """The same, with what is told of its certificate, and the id is to follow."""
+        self.fields: Fields = read_block(shown + self.forwarded)
+        """What is added so, read; without the id."""

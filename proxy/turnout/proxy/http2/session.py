@@ -4,6 +4,7 @@ libnghttp2 through `ngh2` does the frames, HPACK, the windows and the states of 
 This is the one module that knows it. Rules of the house:
 
 * A head and what is already there of the body, with the trailers, are told in one call: a small message is one event.
+  So streams are told of in the order in which what they say is complete; each by itself in the order of its frames.
 * Every received byte is given back to the windows by `acknowledge`, and only by that: a stream whose reader waits is
   not acknowledged, so that it stalls, and it alone. The connection's window is that of many streams.
 * A stream ends with `on_closed`, exactly once, whoever ended it. What is sent to one that is over is dropped.
@@ -12,28 +13,36 @@ This is the one module that knows it. Rules of the house:
 """
 
 from enum import IntEnum
+from operator import itemgetter
 from typing import Any, Protocol
 
 import ngh2
 
 from turnout.proxy.http.head import NO_SECRETS, Data, Fields
-from turnout.proxy.http2.abuse import Abuse
+from turnout.proxy.http2.abuse import EARNED, Abuse
 from turnout.proxy.http2.fields import FieldTuple
 
 Event = Any
 """One of ngh2's events; which attributes each has goes by its type."""
+Begun = tuple[FieldTuple, bytes]
+"""A head, and the first piece of the body."""
 
 STREAM_WINDOW_BYTES = 262_144
 CONNECTION_WINDOW_BYTES = 64 << 20
 """So many bytes that were not passed on yet may be held for one stream, and for all of a connection."""
 MAX_STREAMS = 1_024
 """Streams that a client may have open at a time on one connection; Envoy's default since 1.36."""
+INITIAL_MAX_STREAMS = 100
+"""What we may open before the peer's SETTINGS say how many (RFC 9113 §6.5.2 leaves it open)."""
 MAX_WRITE_BYTES = 262_144
 """What is taken at a time, so that no more than this is in the transport beyond its high-water mark."""
 HEAD_SLACK = 2
 """Heads of up to so many times the limit are read, so that they can be answered 431; beyond, the connection ends."""
 
 _GOAWAY = 7
+_get_name = itemgetter(0)
+_REQUEST, _RESPONSE, _DATA = ngh2.RequestReceived, ngh2.ResponseReceived, ngh2.DataReceived
+_TRAILERS, _CLOSED = ngh2.TrailersReceived, ngh2.StreamClosed
 
 
 class Error(IntEnum):
@@ -90,7 +99,10 @@ class Handler(Protocol):
 class Session:
     """A connection's protocol. `server`: we answer. What `handler` is told comes from within `feed` and `take`."""
 
-    __slots__ = ("_abuse", "_connection", "_explained", "_farewell", "_handler", "_last_stream_id", "_server", "ended")
+    __slots__ = (
+        "_abuse", "_connection", "_explained", "_farewell", "_handler", "_last_stream_id", "_server", "ended",
+        "peer_max_streams",
+    )  # fmt: skip
 
     def __init__(self, handler: Handler, *, server: bool, max_head_bytes: int, now: float) -> None:
         self._handler = handler
@@ -102,11 +114,12 @@ class Session:
         self._last_stream_id = 0
         self.ended = False
         """Nothing more is read; what `take` gives is the last."""
+        self.peer_max_streams = INITIAL_MAX_STREAMS
         self._connection = ngh2.Connection(
             ngh2.Role.SERVER if server else ngh2.Role.CLIENT,
             ngh2.Configuration(
                 auto_window_update=False,
-                peer_max_concurrent_streams=100,
+                peer_max_concurrent_streams=INITIAL_MAX_STREAMS,
                 max_inbound_header_list_size=HEAD_SLACK * max_head_bytes,
                 # Our own bound is met first, and says ENHANCE_YOUR_CALM.
                 stream_reset_rate_limit=(100_000, 100_000),
@@ -167,52 +180,58 @@ class Session:
     # Events
 
     def _tell(self, events: list[Event], now: float) -> None:
+        """Tell what came. A head waits for what follows of its message in the same events: writers that serve many
+        streams send the heads of all, then the bodies, then the trailers."""
         handler = self._handler
-        last = len(events)
-        at = 0
-        while at < last:
-            event = events[at]
-            at += 1
+        begun: dict[int, Begun] = {}
+        for event in events:
             kind = type(event)
-            if kind is ngh2.RequestReceived or kind is ngh2.ResponseReceived:
-                at = self._tell_head(events, at, event)
-            elif kind is ngh2.DataReceived:
-                data = event.data
-                if not data and not event.end_stream and not self._abuse.on_control(now):
+            if kind is _DATA:
+                stream_id, data, end = event.stream_id, event.data, event.end_stream
+                if not data and not end and not self._abuse.on_control(now):
                     self._calm("empty DATA frames")
                     return
-                handler.on_data(event.stream_id, data, event.end_stream)
-            elif kind is ngh2.StreamClosed:
-                handler.on_closed(event.stream_id, event.error_code)
-                if event.error_code in _FAULTS and not self._bears_reset(now):
+                if stream_id not in begun:
+                    handler.on_data(stream_id, data, end)
+                    continue
+                fields, before = begun.pop(stream_id)
+                if before:
+                    handler.on_head(stream_id, fields, before, False, None)
+                    handler.on_data(stream_id, data, end)
+                elif end:
+                    handler.on_head(stream_id, fields, data, True, None)
+                else:
+                    begun[stream_id] = fields, data
+            elif kind is _CLOSED:
+                stream_id = event.stream_id
+                if stream_id in begun:
+                    handler.on_head(stream_id, *begun.pop(stream_id), False, None)
+                code = event.error_code
+                handler.on_closed(stream_id, code)
+                if code and code in _FAULTS and not self._bears_reset(now):
                     self._calm("malformed messages")
                     return
-            elif kind is ngh2.TrailersReceived:
-                handler.on_trailers(event.stream_id, event.headers)
+            elif kind is _REQUEST or kind is _RESPONSE:
+                stream_id = event.stream_id
+                if stream_id > self._last_stream_id:
+                    self._last_stream_id = stream_id
+                    self._abuse.control += EARNED
+                if event.end_stream:
+                    handler.on_head(stream_id, event.headers, b"", True, None)
+                else:
+                    begun[stream_id] = event.headers, b""
+            elif kind is _TRAILERS:
+                stream_id = event.stream_id
+                if stream_id in begun:
+                    handler.on_head(stream_id, *begun.pop(stream_id), True, event.headers)
+                else:
+                    handler.on_trailers(stream_id, event.headers)
             elif not self._tell_rest(event, kind, now):
-                return
-
-    def _tell_head(self, events: list[Event], at: int, event: Event) -> int:
-        """A head, with what follows of its stream; where to go on is returned."""
-        stream_id, end = event.stream_id, event.end_stream
-        if stream_id > self._last_stream_id:
-            self._last_stream_id = stream_id
-            self._abuse.earn()
-        data, trailers = b"", None
-        if not end and at < len(events):
-            following = events[at]
-            kind = type(following)
-            if kind is ngh2.DataReceived and following.stream_id == stream_id:
-                data, end = following.data, following.end_stream
-                at += 1
-                if not end and at < len(events):
-                    following = events[at]
-                    kind = type(following)
-            if kind is ngh2.TrailersReceived and following.stream_id == stream_id:
-                trailers, end = following.headers, True
-                at += 1
-        self._handler.on_head(stream_id, event.headers, data, end, trailers)
-        return at
+                if not self.ended:
+                    return  # it is being ended, for abuse
+                break
+        for stream_id, head in begun.items():
+            handler.on_head(stream_id, *head, False, None)
 
     def _tell_rest(self, event: Event, kind: type[Event], now: float) -> bool:
         """What is not part of a message; False if the session has come to its end."""
@@ -233,6 +252,7 @@ class Session:
         elif not self._abuse.on_control(now):
             return self._calm("control frames")
         elif kind is ngh2.SettingsReceived:
+            self.peer_max_streams = self._connection.remote_settings[ngh2.Setting.MAX_CONCURRENT_STREAMS]
             handler.on_settings()
         elif kind is ngh2.PingAcknowledged:
             handler.on_ping_acknowledged()
@@ -249,7 +269,8 @@ class Session:
         self._handler.on_abuse(what)
         return False
 
-    # Messages. A stream or a connection that is over by now is told of in its turn, so sending to it is no error.
+    # Messages. A stream or a connection that is over by now is told of in its turn, so sending to it is no error. The
+    # fields of a head are the session's from then on.
 
     def open(self, fields: Fields, *, end: bool, secrets: frozenset[bytes] = NO_SECRETS) -> int:
         """Send a request's head on a new stream; 0 if the connection takes no more."""
@@ -266,6 +287,22 @@ class Session:
             return False
         return True
 
+    def respond_whole(
+        self, stream_id: int, fields: Fields, data: Data, trailers: Fields, secrets: frozenset[bytes] = NO_SECRETS
+    ) -> None:
+        """`respond` with all of the body, which is not empty, and what trailers there are."""
+        connection = self._connection
+        self._abuse.control += EARNED
+        try:
+            connection.send_response(stream_id, _conceal(fields, secrets) if secrets else fields)
+            if trailers:
+                connection.send_data(stream_id, data)
+                connection.send_trailers(stream_id, trailers)
+            else:
+                connection.send_data(stream_id, data, end_stream=True)
+        except ngh2.NGH2Error:
+            return
+
     def send_interim(self, stream_id: int, fields: Fields) -> None:
         try:
             self._connection.send_informational_response(stream_id, fields)
@@ -274,7 +311,7 @@ class Session:
 
     def send(self, stream_id: int, data: Data, *, end: bool) -> None:
         """More of the body."""
-        self._abuse.earn()
+        self._abuse.control += EARNED
         try:
             self._connection.send_data(stream_id, data, end_stream=end)
         except ngh2.NGH2Error:
@@ -315,10 +352,6 @@ class Session:
         return not self.ended and self._connection.can_send_request
 
     @property
-    def peer_max_streams(self) -> int:
-        return self._connection.remote_settings[ngh2.Setting.MAX_CONCURRENT_STREAMS]
-
-    @property
     def peer_takes_tunnels(self) -> bool:
         """Whether the peer knows extended CONNECT (RFC 8441)."""
         return self._connection.remote_settings.get(ngh2.Setting.ENABLE_CONNECT_PROTOCOL) == 1
@@ -348,5 +381,11 @@ class Session:
 
 
 def _conceal(fields: Fields, secrets: frozenset[bytes]) -> Fields:
-    """The fields, with those marked that no table may learn (RFC 7541 §7.1.3)."""
-    return [ngh2.NeverIndexedHeader(*field) if field[0] in secrets else field for field in fields]
+    """The fields, with those marked that no table may learn (RFC 7541 §7.1.3): one or two, so these are looked for."""
+    names = list(map(_get_name, fields))
+    for name in secrets:
+        at = -1
+        for _ in range(names.count(name)):
+            at = names.index(name, at + 1)
+            fields[at] = ngh2.NeverIndexedHeader(*fields[at])
+    return fields

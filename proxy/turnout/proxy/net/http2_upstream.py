@@ -16,9 +16,9 @@ from turnout.proxy.exchange import Exchange
 from turnout.proxy.http.fields import MalformedError
 from turnout.proxy.http.head import NO_FIELDS, Data, Fields, RequestHead, ResponseHead
 from turnout.proxy.http2.encode import request_fields, trailer_fields
-from turnout.proxy.http2.fields import FieldTuple, read_trailers
+from turnout.proxy.http2.fields import FieldTuple
 from turnout.proxy.http2.session import Error, Session
-from turnout.proxy.net.http2_connection import Http2Connection, Stream
+from turnout.proxy.net.http2_connection import HIGH_BYTES, Http2Connection, Stream
 from turnout.proxy.net.timers import NEVER
 from turnout.proxy.net.tls.failures import is_rejection
 from turnout.proxy.net.tls.handshake import speaks_http2
@@ -141,7 +141,7 @@ class Http2Upstream(Http2Connection):
         try:
             head = self._pool.shared.heads.read(fields, end and not data and trailers is None)
             if trailers is not None:
-                head.trailers = read_trailers(trailers)
+                head.trailers = self._pool.shared.heads.trailers.read(trailers)
         except MalformedError as error:
             stream.on_malformed(str(error))
         else:
@@ -168,7 +168,7 @@ class Http2Upstream(Http2Connection):
         if stream is None:
             return
         try:
-            trailers = read_trailers(fields)
+            trailers = self._pool.shared.heads.trailers.read(fields)
         except MalformedError as error:
             stream.on_malformed(str(error))
         else:
@@ -177,8 +177,7 @@ class Http2Upstream(Http2Connection):
     def on_closed(self, stream_id: int, code: int) -> None:
         stream = self._streams.pop(stream_id, None)
         if stream is not None:
-            name = Error(code).name if code in Error._value2member_map_ else f"error {code}"
-            stream.on_gone(f"stream reset: {name}", sent=code != Error.REFUSED_STREAM)
+            stream.on_closed(code)
 
     def on_goaway(self, last_stream_id: int, code: int) -> None:
         """Streams beyond the last come back as refused, from the session; nothing new goes here."""
@@ -199,13 +198,16 @@ class Http2Upstream(Http2Connection):
 
     # From its streams
 
-    def open(self, stream: "UpstreamStream", head: RequestHead, *, end: bool) -> int:
-        """The id of a new stream with this request; 0 if the connection takes none."""
+    def open(self, stream: "UpstreamStream", head: RequestHead, *, end: bool, data: Data = b"") -> int:
+        """The id of a new stream with this request; 0 if the connection takes none. `data`: all of the body."""
         if self._transport.is_closing():
             return 0
-        stream_id = self.session.open(request_fields(head, self._scheme), end=end, secrets=head.secrets)
+        session = self.session
+        stream_id = session.open(request_fields(head, self._scheme), end=end, secrets=head.secrets)
         if stream_id:
             self._streams[stream_id] = stream
+            if data:
+                session.send(stream_id, data, end=True)
         return stream_id
 
     def open_tunnel(self, stream: "UpstreamStream") -> None:
@@ -233,9 +235,13 @@ class UpstreamStream(Stream):
     """One stream at an endpoint: the upstream of its exchange. It is lent until it is given back, aborted or gone."""
 
     __slots__ = ("_answered", "_exchange", "_head", "_trailers")
+    _connection: Http2Upstream
 
     def __init__(self, connection: Http2Upstream) -> None:
-        super().__init__(connection, 0)
+        # Written out, and not by super(): one is made for each request.
+        self._connection = connection
+        self.id = self._held = self._unsettled = 0
+        self._waits = self._blocked = self._resets = False
         self._exchange: Exchange | None = None
         self._head: RequestHead
         self._trailers: Fields = NO_FIELDS
@@ -245,29 +251,26 @@ class UpstreamStream(Stream):
     def __repr__(self) -> str:
         return f"<UpstreamStream {self.id} {self._exchange!r}>"
 
-    @property
-    def _upstream(self) -> Http2Upstream:
-        return cast(Http2Upstream, self._connection)
-
     # From the exchange
 
     def send_request(self, exchange: Exchange, head: RequestHead, data: Data, end: bool) -> None:
         self._exchange = exchange
         self._head = head
         if head.upgrade:
-            self._upstream.open_tunnel(self)
+            self._connection.open_tunnel(self)
         else:
             self.open(data, end)
 
     def open(self, data: Data, end: bool) -> None:
         """Begin the stream with the head, and the body that is there."""
-        head, connection = self._head, self._upstream
-        alone = end and not data and not head.trailers
-        self.id = connection.open(self, head, end=alone)
+        head, connection = self._head, self._connection
+        whole = end and not head.trailers and len(data) <= HIGH_BYTES
+        alone = whole and not data
+        self.id = connection.open(self, head, end=alone, data=data if whole else b"")
         if not self.id:
             # The connection has just gone; nobody is called back from within a call.
             connection.call_soon(self.on_gone, "the connection takes no more requests", False)
-        elif alone or not (data or end):
+        elif whole or not (data or end):
             connection.schedule_flush()
         else:
             self.send_body(data, end)
@@ -302,9 +305,12 @@ class UpstreamStream(Stream):
         if self._exchange is not None:
             self._exchange = None
             self._waits = False
-            self.release()
-            self._connection.sending.discard(self)
-            self._upstream.on_returned()
+            if self._held:
+                self.release()
+            connection = self._connection
+            if connection.sending:
+                connection.sending.discard(self)
+            connection.on_returned()
 
     # From the connection
 
@@ -361,6 +367,12 @@ class UpstreamStream(Stream):
         exchange = self._exchange
         if exchange is not None:
             exchange.on_upstream_malformed(reason)
+
+    def on_closed(self, code: int) -> None:
+        """The stream is over, in most cases after both messages."""
+        if self._exchange is not None:
+            name = Error(code).name if code in Error._value2member_map_ else f"error {code}"
+            self.on_gone(f"stream reset: {name}", sent=code != Error.REFUSED_STREAM)
 
     def on_gone(self, reason: str, sent: bool) -> None:
         """The stream ended before both messages did."""
