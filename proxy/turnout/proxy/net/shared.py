@@ -110,11 +110,11 @@ class SharedConnections:
     def drop(self, endpoint: Endpoint) -> None:
         """The endpoint is gone: its connections end when their requests have."""
         place = self._places.get(endpoint)
-        for connection in place.connections if place is not None else ():
+        for connection in tuple(place.connections) if place is not None else ():
             connection.retire()
 
     def close(self) -> None:
-        for place in self._places.values():
+        for place in tuple(self._places.values()):
             for connection in tuple(place.connections):
                 connection.retire()
 
