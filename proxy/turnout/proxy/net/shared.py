@@ -137,7 +137,7 @@ class SharedConnections:
     def on_room(self, connection: Http2Upstream) -> None:
         """A stream has ended, or the endpoint allows more."""
         place = self._places.get(connection.endpoint)
-        if place is None or connection.is_closing:
+        if place is None:
             return
         while place.waiting and connection.has_room:
             waiter = place.waiting.popleft()
