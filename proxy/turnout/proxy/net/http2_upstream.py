@@ -189,7 +189,8 @@ class Http2Upstream(Http2Connection):
         waiting, self._tunnels = self._tunnels or [], None
         for stream in waiting:
             self._open_known_tunnel(stream)
-        self._pool.shared.on_room(self)
+        if self.counted:  # else the pool is about to say that it is there
+            self._pool.shared.on_room(self)
 
     def on_ping_acknowledged(self) -> None:
         """Of a PING that nobody sends."""

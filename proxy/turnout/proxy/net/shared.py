@@ -98,14 +98,14 @@ class SharedConnections:
         self.on_room(connection)
 
     def on_failed(self, cluster: Cluster, endpoint: Endpoint, reason: str) -> None:
-        """A connection could not be made. Those who wait hear of it, unless there are others to wait for."""
+        """A connection could not be made. As many of those who wait hear of it as no other one is made for."""
         place = self._places[endpoint]
         place.connecting -= 1
-        if place.connecting or place.connections:
-            return
-        waiting, place.waiting = list(place.waiting), deque()
-        del self._places[endpoint]
-        for waiter in waiting:
+        count = len(place.waiting) - place.connecting * MAX_STREAMS
+        failed = [place.waiting.popleft() for _ in range(count)]
+        if place.is_empty:
+            del self._places[endpoint]
+        for waiter in failed:
             waiter.exchange.on_connect_failed(reason)
 
     def adopt(self, connection: Http2Upstream) -> UpstreamStream:
