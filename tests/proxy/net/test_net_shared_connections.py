@@ -33,6 +33,8 @@ class FakeConnection:
     def __init__(self, endpoint: str) -> None:
         self.endpoint = endpoint
         self.lent = 0
+        self.retired = False
+        self.shared: SharedConnections
 
     @property
     def has_room(self) -> bool:
@@ -41,6 +43,10 @@ class FakeConnection:
     def lend(self) -> object:
         self.lent += 1
         return object()
+
+    def retire(self) -> None:
+        self.retired = True
+        self.shared.forget(cast(Any, self))
 
     def wake_when_idle(self) -> None:
         """There is no time here."""
@@ -77,6 +83,7 @@ class World:
 
     def connect(self) -> None:
         connection = FakeConnection("endpoint")
+        connection.shared = self.shared
         self.connections.append(connection)
         self.shared.on_connected(cast(Any, connection))
 
@@ -149,3 +156,22 @@ def test_a_stream_that_ends_is_for_who_has_waited_longest(world: World) -> None:
     world.connections[0].lent -= 1
     world.shared.on_room(cast(Any, world.connections[0]))
     assert (first.outcome, second.outcome) == ("ready", "")
+
+
+def test_when_an_endpoint_goes_all_of_its_connections_retire(world: World) -> None:
+    world.want(250)
+    for _ in range(3):
+        world.connect()
+    world.shared.drop(cast(Any, "endpoint"))
+    assert [connection.retired for connection in world.connections] == [True, True, True]
+
+
+def test_when_the_worker_ends_the_connections_of_all_endpoints_retire(world: World) -> None:
+    for endpoint in ("a", "b", "c"):
+        connection = FakeConnection(endpoint)
+        connection.shared = world.shared
+        world.connections.append(connection)
+        world.shared.connect(cast(Any, FakeExchange()), cast(Any, FakeCluster()), cast(Any, endpoint))
+        world.shared.on_connected(cast(Any, connection))
+    world.shared.close()
+    assert [connection.retired for connection in world.connections] == [True, True, True]

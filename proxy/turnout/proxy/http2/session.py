@@ -90,7 +90,17 @@ class Handler(Protocol):
 class Session:
     """A connection's protocol. `server`: we answer. What `handler` is told comes from within `feed` and `take`."""
 
-    __slots__ = ("_abuse", "_connection", "_explained", "_farewell", "_handler", "_last_stream_id", "_server", "ended")
+    __slots__ = (
+        "_abuse",
+        "_connection",
+        "_explained",
+        "_farewell",
+        "_handler",
+        "_last_stream_id",
+        "_ping_due",
+        "_server",
+        "ended",
+    )
 
     def __init__(self, handler: Handler, *, server: bool, max_head_bytes: int, now: float) -> None:
         self._handler = handler
@@ -99,6 +109,7 @@ class Session:
         self._explained = False
         """Whether the peer, or we, have given a reason for the end that is to come."""
         self._server = server
+        self._ping_due = False
         self._last_stream_id = 0
         self.ended = False
         """Nothing more is read; what `take` gives is the last."""
@@ -157,6 +168,9 @@ class Session:
         events = self._connection.events()
         if events:
             self._tell(events, now)
+        if self._ping_due and not self.ended:  # libnghttp2 lets a PING overtake a GOAWAY
+            self._ping_due = False
+            self._connection.ping()
         return data
 
     def _give_up(self, code: Error) -> None:
@@ -328,9 +342,9 @@ class Session:
         behind it comes back when all that was sent before has come."""
         try:
             self._connection.send_shutdown_notice()
-            self._connection.ping()
         except ngh2.NGH2Error:
             return
+        self._ping_due = True
 
     def shut_down(self, code: Error = Error.NO_ERROR) -> None:
         """The second: what has come by now is the last that is served."""

@@ -38,8 +38,8 @@ class Http2Upstream(Http2Connection):
     """The connection. The pool lends its streams, and counts it from when it is made."""
 
     __slots__ = (
-        "_lent", "_max_head_bytes", "_pool", "_scheme", "_streams", "_tunnels", "cluster", "counted", "endpoint",
-        "fault", "idle_since", "tls", "wake",
+        "_lent", "_max_head_bytes", "_pool", "_retiring", "_scheme", "_streams", "_tunnels", "cluster", "counted",
+        "endpoint", "fault", "idle_since", "tls", "wake",
     )  # fmt: skip
 
     def __init__(
@@ -50,6 +50,7 @@ class Http2Upstream(Http2Connection):
         self._max_head_bytes = max_head_bytes
         self._streams: dict[int, UpstreamStream] = {}
         self._lent = 0
+        self._retiring = False
         self._tunnels: list[UpstreamStream] | None = []
         """Those that wait for the endpoint's SETTINGS; None once these have come."""
         self._scheme = b"http" if tls is None else b"https"
@@ -71,7 +72,12 @@ class Http2Upstream(Http2Connection):
     def has_room(self) -> bool:
         """Whether another request may be sent here now."""
         session = self.session
-        return self._lent < MAX_STREAMS and session.may_open and self._lent < session.peer_max_streams
+        return (
+            not self._retiring
+            and self._lent < MAX_STREAMS
+            and session.may_open
+            and self._lent < session.peer_max_streams
+        )
 
     @property
     def is_closing(self) -> bool:
@@ -92,8 +98,14 @@ class Http2Upstream(Http2Connection):
             self._pool.timers.wake_at(self, self.idle_since + self.cluster.config.pool_idle_timeout_s)
 
     def retire(self) -> None:
-        """Nothing new goes here; what is under way may end."""
+        """Nothing new goes here; what is under way may end. The endpoint hears of it then, and not before: it may take
+        our GOAWAY for the end of all."""
+        self._retiring = True
         self._pool.shared.forget(self)
+        if not self._lent:
+            self._shut_down()
+
+    def _shut_down(self) -> None:
         self.session.shut_down()
         self.schedule_flush()
 
@@ -227,6 +239,8 @@ class Http2Upstream(Http2Connection):
         self._lent -= 1
         if not self._lent:
             self.idle_since = self._clock()
+            if self._retiring:
+                self._shut_down()
         self._pool.shared.on_room(self)
 
 
