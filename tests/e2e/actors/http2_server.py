@@ -119,6 +119,7 @@ class Connection(asyncio.Protocol):
             },
         )
         self._h2.initiate_connection()
+        # `h2` holds this against who has acknowledged it; those who cannot know it yet are refused by us.
         self._h2.update_settings({h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS: self._server.max_streams})
         self._h2.increment_flow_control_window(1 << 24)
         self.flush()
@@ -188,8 +189,8 @@ class Connection(asyncio.Protocol):
         server = self._server
         self.streams += 1
         request = self._requests[stream] = Request(fields)
-        if server.refuse:
-            server.refuse -= 1
+        if server.refuse or len(self.outgoing) >= server.max_streams:
+            server.refuse = max(server.refuse - 1, 0)
             self._h2.reset_stream(stream, h2.errors.ErrorCodes.REFUSED_STREAM)
             return
         server.requests.append(request)
