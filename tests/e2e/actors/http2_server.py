@@ -111,16 +111,15 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: Any) -> None:
         self.transport: asyncio.Transport = transport
         self._server.connections.append(self)
-        self._h2.local_settings = h2.settings.Settings(
-            client=False,
-            initial_values={
-                h2.settings.SettingCodes.ENABLE_CONNECT_PROTOCOL: int(self._server.tunnels),
-                h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 1 << 20,
-            },
-        )
+        values = {
+            h2.settings.SettingCodes.ENABLE_CONNECT_PROTOCOL: int(self._server.tunnels),
+            h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 1 << 20,
+        }
+        limit = {h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS: self._server.max_streams}
+        self._h2.local_settings = h2.settings.Settings(client=False, initial_values=values | limit)
         self._h2.initiate_connection()
-        # `h2` holds this against who has acknowledged it; those who cannot know it yet are refused by us.
-        self._h2.update_settings({h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS: self._server.max_streams})
+        # `h2` would end the connection of who cannot know the limit yet: it is said, and kept by us.
+        self._h2.local_settings = h2.settings.Settings(client=False, initial_values=values)
         self._h2.increment_flow_control_window(1 << 24)
         self.flush()
 
