@@ -29,6 +29,7 @@ class FakeConnection:
     """One with room for as many streams as there may be."""
 
     cluster = FakeCluster()
+    is_closing = False
 
     def __init__(self, endpoint: str) -> None:
         self.endpoint = endpoint

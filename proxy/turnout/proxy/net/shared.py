@@ -101,7 +101,9 @@ class SharedConnections:
         """A connection could not be made. As many of those who wait hear of it as no other one is made for."""
         place = self._places[endpoint]
         place.connecting -= 1
-        count = len(place.waiting) - place.connecting * MAX_STREAMS
+        count = len(place.waiting)
+        if place.connecting or place.connections:
+            count = min(count - place.connecting * MAX_STREAMS, MAX_STREAMS)
         failed = [place.waiting.popleft() for _ in range(count)]
         if place.is_empty:
             del self._places[endpoint]
