@@ -12,7 +12,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "resilience.md").read_text()
 PIECES = re.findall(r"^```yaml\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 OF_A_PIECE = {"missing-predictor", "unused-predictor"}
 """A piece is the predictor, or the route; the other half is the reader's."""
-ELSEWHERE = {"NONE", "NR", "NC", "DC", "DPE"}
+ELSEWHERE = {"NONE", "NR", "NC", "DC", "DPE", "UAEX"}
 """Not about models that fail; they are in access-log.md."""
 
 

@@ -93,7 +93,7 @@ async def test_who_reads_too_slowly_is_cut_and_no_endpoint_suffers_for_it(
 ) -> None:
     for model in models:
         await model.tell(filler=FILLER)
-    proxy = start_proxy(rules(models, TOUCHY, f"timeouts: {{{limit}: 300ms}}"))
+    proxy = start_proxy(rules(models, TOUCHY, f"timeouts: {{{limit}: 1s}}"))
     clients = [await connect(proxy.port) for _ in range(4)]
     for client in clients:
         client.reader._transport.pause_reading()  # type: ignore[attr-defined]
