@@ -47,7 +47,7 @@ class Checker:
         config, prober = self.config, self._prober
         while True:
             wants_warm = self._on_checked(await prober.check(config, self._address))
-            if wants_warm and config.warm is not None:
-                self._on_warmed(await prober.ask(config.warm, self._address, config.warm_timeout_s))
+            if wants_warm and config.warms:
+                self._on_warmed(await prober.warm(config, self._address))
             self.judged.set()
             await asyncio.sleep(max(LEAST_INTERVAL_S, config.interval_s + random.random() * config.interval_jitter_s))
