@@ -12,10 +12,12 @@ import tempfile
 from pathlib import Path
 
 from sidebyside.checks import check_answers
-from sidebyside.load import Target, saturate
+from sidebyside.load import Target
 from sidebyside.processes import choose_cores, wait_until
 from sidebyside.stage import Lane, Stage
-from sidebyside.work import SHAPES, small_table
+from sidebyside.turns import FEW, LOADS, SATURATION
+from sidebyside.upstream import grpc_upstream_argv, upstream_argv
+from sidebyside.work import SHAPES, grpc_table, small_table
 
 
 def main() -> None:
@@ -40,11 +42,13 @@ def _sample(folder: Path, shape: str, seconds: float) -> dict[str, list[tuple[st
     os.environ["PYTHONPATH"] = str(Path(__file__).parent / "sampler")
     cores = choose_cores()
     os.sched_setaffinity(0, cores.load)
-    with Stage(folder / "stage", cores) as stage:
-        runner = stage.start(Lane("turnout", "turnout", small_table()))
+    grpc = SHAPES[shape].grpc
+    lane = Lane("turnout", "turnout grpc", grpc_table()) if grpc else Lane("turnout", "turnout", small_table())
+    with Stage(folder / "stage", cores, grpc_upstream_argv if grpc else upstream_argv) as stage:
+        runner = stage.start(lane)
         target = Target(folder, runner.setup.listen, runner.lane.table, SHAPES[shape])
         check_answers(runner, target)
-        load = saturate(target, seconds)
+        load = LOADS[FEW if grpc else SATURATION](target, seconds)
         print(f"{load.per_second:,.0f} requests/s with the profiler on")
         for pid in runner.child.tree()[1:]:
             os.kill(pid, signal.SIGRTMIN)

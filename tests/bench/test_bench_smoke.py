@@ -1,5 +1,6 @@
 """The measurements' own parts: parsers, configurations, figures, processes. Nothing is measured here."""
 
+import dataclasses
 import os
 import shutil
 import subprocess
@@ -9,20 +10,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from google.protobuf import unknown_fields
+from google.protobuf.empty_pb2 import Empty
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 from sidebyside import envoy, haproxy, nginx, targets, tools
-from sidebyside.checks import AccessLog, WrongAnswer, check_load
-from sidebyside.load import Load, LoadFailed, Target, parse_h2load_log, parse_wrk
+from sidebyside.checks import AccessLog, WrongAnswer, check_answers, check_load
+from sidebyside.load import Load, LoadFailed, Target, parse_h2load, parse_h2load_log, parse_wrk
 from sidebyside.processes import Child, Cores, ProcessDied, wait_until
 from sidebyside.report import markdown
 from sidebyside.setup import LOG_FIELDS, Setup
 from sidebyside.stage import PROXIES, VARIANTS, Lane, Stage, answers
 from sidebyside.turnout import rule_file
-from sidebyside.turns import FIXED, SATURATION, Plan, Turn, measure, medians
-from sidebyside.upstream import upstream_argv
-from sidebyside.work import ANSWERS, SHAPES, Table, big_table, small_table
+from sidebyside.turns import FEW, FIXED, MANY, SATURATION, Plan, Turn, measure, medians
+from sidebyside.upstream import grpc_upstream_argv, upstream_argv
+from sidebyside.work import ANSWERS, SHAPES, Shape, Table, big_table, grpc_table, small_table
 
 
 def need(*names: str) -> None:
@@ -46,10 +49,26 @@ def test_bodies_have_the_sizes_that_the_report_names() -> None:
         "small-traced": 100,
         "large-request": 100_000,
         "large-answer": 100,
+        "grpc": 150,
+        "grpc-large": 1_000_000,
     }
 
 
-@pytest.mark.parametrize(("table", "rules"), [(small_table(), 20), (big_table(), 10_000)])
+@pytest.mark.parametrize("shape", [shape for shape in SHAPES.values() if shape.grpc], ids=lambda shape: shape.name)
+def test_messages_of_grpc_are_those_of_the_open_inference_protocol(shape: Shape) -> None:
+    for message, padded_field in ((shape.body, 7), (shape.answer, 6)):
+        prefix, protobuf = message[:5], message[5:]
+        assert len(message) == shape.request_bytes
+        assert (prefix[0], int.from_bytes(prefix[1:], "big")) == (0, len(protobuf))
+        unknown = unknown_fields.UnknownFieldSet(Empty.FromString(protobuf))
+        assert {field.field_number: field.data[:4] for field in unknown} == {
+            1: b"iris",
+            2: b"1",
+            padded_field: bytes(4),
+        }
+
+
+@pytest.mark.parametrize(("table", "rules"), [(small_table(), 20), (grpc_table(), 20), (big_table(), 10_000)])
 def test_a_table_has_its_rules_and_asks_one_in_the_middle_of_its_host(table: Table, rules: int) -> None:
     assert len(table.rules) == len(set(table.rules)) == rules
     host = table.by_host()[table.asked.host]
@@ -58,6 +77,7 @@ def test_a_table_has_its_rules_and_asks_one_in_the_middle_of_its_host(table: Tab
 
 def test_the_measured_request_has_ten_headers() -> None:
     assert len(small_table().headers(SHAPES["small"])) == 10
+    assert len(grpc_table().headers(SHAPES["grpc"])) == 9
 
 
 # --- what the load generators write -----------------------------------------------------------------
@@ -77,7 +97,21 @@ def test_the_log_of_h2load_gives_percentiles_and_counts_what_is_not_200() -> Non
     assert load.per_second == pytest.approx(1000)
 
 
-@pytest.mark.parametrize("parse", [parse_wrk, parse_h2load_log])
+_SUMMARY = """finished in 2.00s, 50.00 req/s, 17.19KB/s
+requests: 100 total, 140 started, 100 done, {succeeded} succeeded, 1 failed, 0 errored, 0 timeout
+status codes: {right} 2xx, 0 3xx, 0 4xx, 3 5xx
+traffic: 17.58KB (18002) total, 300B (300) headers (space savings 94.34%), 14.65KB (15000) data
+"""
+
+
+@pytest.mark.parametrize(("succeeded", "right", "failed"), [(100, 100, 0), (99, 100, 1), (100, 97, 3)])
+def test_the_summary_of_h2load_is_read(succeeded: int, right: int, failed: int) -> None:
+    log = "".join(f"{1_000_000 + i * 1000}\t200\t{i + 1}\n" for i in range(100))
+    load = parse_h2load(_SUMMARY.format(succeeded=succeeded, right=right), log, at_once=40)
+    assert load == Load(100, failed, 2.0, p50_ms=0.050, p99_ms=0.099, bytes=18_002, at_once=40)
+
+
+@pytest.mark.parametrize("parse", [parse_wrk, parse_h2load_log, lambda output: parse_h2load(output, "", 1)])
 def test_a_load_generator_that_says_nothing_is_an_error(parse: Any) -> None:
     with pytest.raises(LoadFailed):
         parse("unable to connect\n")
@@ -179,6 +213,28 @@ def test_a_short_measurement_of_nginx_passes_its_own_checks(tmp_path: Path) -> N
     assert turns[0].cpu_us > 0
 
 
+@pytest.mark.parametrize("proxy", PROXIES)
+def test_a_short_measurement_of_calls_passes_its_own_checks(proxy: str, tmp_path: Path) -> None:
+    need(proxy, "h2load")
+    cores = frozenset(os.sched_getaffinity(0))
+    with Stage(tmp_path / "stage", Cores(cores, cores), grpc_upstream_argv) as stage:
+        runners = stage.start_all([Lane(proxy, f"{proxy} grpc", grpc_table())])
+        check_answers(runners[0], Target(tmp_path, runners[0].setup.listen, grpc_table(), SHAPES["grpc-large"]))
+        turns = measure(runners, SHAPES["grpc"], Plan(turns=1, seconds=0.2, warm_up_s=0.1), (FEW, MANY), tmp_path)
+    assert [turn.load for turn in turns] == [FEW, MANY]
+    assert all(turn.requests > 100 and turn.cpu_us > 0 for turn in turns)
+
+
+def test_a_call_that_fails_in_its_trailers_is_refused(tmp_path: Path) -> None:
+    need("nginx")
+    cores = frozenset(os.sched_getaffinity(0))
+    wrong = dataclasses.replace(SHAPES["grpc"], request_bytes=151)  # none that the upstream has an answer for
+    with Stage(tmp_path / "stage", Cores(cores, cores), grpc_upstream_argv) as stage:
+        runner = stage.start(Lane("nginx", "nginx grpc", grpc_table()))
+        with pytest.raises(WrongAnswer, match=r"nginx: status 200, 0 bytes.*'grpc-status': '3'"):
+            check_answers(runner, Target(tmp_path, runner.setup.listen, grpc_table(), wrong))
+
+
 # --- the report -------------------------------------------------------------------------------------
 
 
@@ -205,3 +261,13 @@ def test_the_report_has_ratios_and_says_which_aims_are_reached() -> None:
     assert "| turnout | 36.0 µs (36-36) | 0.45 |" in text
     assert "Others used 3 % of the proxy's core" in text
     assert "| start to ready | ≤ 0.5 s | 0.40 s | yes |" in text
+
+
+def test_the_report_of_calls_has_a_line_for_each_load_and_proxy() -> None:
+    cpu = {("turnout", FEW): 20.0, ("envoy", FEW): 32.0, ("turnout", MANY): 30.0, ("envoy", MANY): 40.0}
+    turns = [_turn(lane, load, us) for (lane, load), us in cpu.items()]
+    rows = {"grpc": {"turns": [asdict(turn) for turn in turns], "medians": medians(turns)}}
+    text = markdown(rows)
+    assert "| turnout | 4 × 10 | 20.0 µs (20-20) | 0.62 |" in text
+    assert "| turnout | 1 × 100 | 30.0 µs (30-30) | 0.75 |" in text
+    assert "| CPU of a unary call, 1 connection × 100 streams, × Envoy | ≤ 0.6 | 0.75 | **no** |" in text

@@ -23,7 +23,7 @@ import yaml
 from turnout.deploy.commands import proxy
 from turnout.proxy.errors import Flag
 from turnout.proxy.telemetry.access_log import FIELDS
-from turnout.rules.documents import base, gateway, grpcroute, httproute, predictor
+from turnout.rules.documents import base, gateway, grpcroute, httproute, predictor, tls
 from turnout.rules.files import load_paths
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def test_the_rules_page_names_every_field() -> None:
     words = set(re.findall(r"\w+", page))
     structs = [
         item
-        for module in (httproute, grpcroute, gateway, predictor)
+        for module in (httproute, grpcroute, gateway, predictor, tls)
         for item in vars(module).values()
         if isinstance(item, type) and issubclass(item, base.Strict)
     ]

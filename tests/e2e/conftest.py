@@ -7,6 +7,7 @@ short; `start_proxy` starts a proxy with rules of the test's own.
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -51,12 +52,12 @@ async def hasty_lane(hasty_lanes: Lanes) -> AsyncIterator[Lane]:
 
 @pytest.fixture
 def start_proxy(tmp_path: Path) -> Iterator[Callable[..., Proxy]]:
-    """`start_proxy(rules, *arguments, workers=1)`: a proxy of the test's own."""
+    """`start_proxy(rules, *arguments, **what Proxy takes)`: a proxy of the test's own."""
     proxies: list[Proxy] = []
 
-    def start(rules: str, *arguments: str, workers: int = 1, host: str = "127.0.0.1") -> Proxy:
+    def start(rules: str, *arguments: str, **more: Any) -> Proxy:
         folder = tmp_path / f"proxy-{len(proxies)}"
-        proxies.append(Proxy(folder, rules, *arguments, workers=workers, host=host))
+        proxies.append(Proxy(folder, rules, *arguments, **more))
         return proxies[-1]
 
     yield start

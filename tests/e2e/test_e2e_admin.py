@@ -1,6 +1,7 @@
 """The admin interface, over all workers as one, and numbers that are exact."""
 
 import json
+import os
 from collections.abc import Callable
 
 from actors.documents import predictor, split
@@ -66,6 +67,20 @@ async def test_metrics_agree_with_the_access_log(start_proxy: StartProxy) -> Non
         got = await samples(proxy)
         here = labels(route="default/route/split", predictor="default/v1")
         assert got["turnout_route_received_bytes_total", here] == 1_010
+
+
+async def test_a_terminal_that_nobody_reads_stops_no_request(start_proxy: StartProxy) -> None:
+    """As after Ctrl-S, or behind a pager: lines wait, then are dropped; a worker never does."""
+    async with Echo("v1") as v1:
+        reader, terminal = os.openpty()
+        proxy = start_proxy(split(v1=(v1, 1)), "--access-log", "-", stdout=terminal)
+        load = Load(proxy.port)
+        await load.ask(1_500)
+        assert not load.failures
+        assert load.answers == {"v1": 1_500}
+        assert b'"status":200' in os.read(reader, 4_096)
+        os.close(terminal)
+        os.close(reader)
 
 
 async def test_clusters_stats_and_config_dump_tell_what_serves(start_proxy: StartProxy) -> None:

@@ -22,7 +22,7 @@ from envoy_messages import cluster, endpoints, listener, routes, static, to
 from independent_ads import CDS, RDS, IndependentAds
 
 StartXdsProxy = Callable[..., XdsProxy]
-BAD_ROUTES = routes(to("v1", retry_policy={"retry_on": "unavailable"}))
+BAD_ROUTES = routes(to("v1", retry_policy={"retry_on": "retriable-headers"}))
 
 
 @pytest.fixture

@@ -87,6 +87,13 @@ def test_a_missing_path_and_an_empty_folder_are_errors_that_name_them(tmp_path: 
     }
 
 
+def test_a_path_that_is_no_file_is_not_said_to_be_missing(tmp_path: Path) -> None:
+    """As the shell's `<(…)`: it could be read once, and not watched."""
+    os.mkfifo(tmp_path / "pipe")
+    [found] = load_paths([tmp_path / "pipe"]).errors
+    assert (found.code, found.message) == ("not-found", "this is no regular file")
+
+
 async def test_the_present_state_comes_first_then_each_change(tmp_path: Path) -> None:
     file = tmp_path / "a.yaml"
     file.write_text(predictor("one"))

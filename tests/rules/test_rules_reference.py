@@ -17,6 +17,7 @@ from turnout.rules.documents.healthcheck import HealthCheck
 from turnout.rules.documents.httproute import Rule
 from turnout.rules.documents.predictor import PredictorSpec
 from turnout.rules.documents.routepolicy import RoutePolicySpec
+from turnout.rules.documents.tls import CertificateSpec, PredictorTls
 
 REFERENCE = (Path(__file__).parents[2] / "docs" / "rules.md").read_text()
 SECTIONS = {
@@ -26,6 +27,8 @@ SECTIONS = {
     "circuitBreaker": (CircuitBreaker, ""),
     "outlierDetection": (OutlierDetection, ""),
     "healthCheck": (HealthCheck, ""),
+    "tls": (PredictorTls, ""),
+    "Certificate": (CertificateSpec, ""),
     "HTTPRoute": (Rule, "rules[]."),
     "GRPCRoute": (GRPCRule, "rules[]."),
     "RoutePolicy": (RoutePolicySpec, ""),

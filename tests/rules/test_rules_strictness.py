@@ -31,7 +31,7 @@ def test_all_errors_of_a_run_are_told_with_file_line_and_path(load) -> None:
     timeouts: []
 """
     )
-    compiled = load(text, PREDICTOR + "  endpoints: [{address: a, port: 70000}]\n  tls: {}\n")
+    compiled = load(text, PREDICTOR + "  endpoints: [{address: a, port: 70000}]\n  tls: {sni: x}\n")
     assert compiled.snapshot is None
     assert errors(compiled) == [
         (5, "spec.hostname", "unknown-field"),
@@ -45,7 +45,7 @@ def test_all_errors_of_a_run_are_told_with_file_line_and_path(load) -> None:
         (15, "spec.rules[1].filters[0].type", "not-supported-yet"),
         (16, "spec.rules[1].timeouts", "wrong-type"),
         (5, "spec.endpoints[0].port", "invalid-value"),
-        (6, "spec.tls", "not-supported-yet"),
+        (6, "spec.tls.sni", "unknown-field"),
     ]
     assert str(compiled.diagnostics[0]).startswith("a.yaml:5: error: spec.hostname: ")
     assert "did you mean hostnames?" in compiled.diagnostics[0].message
@@ -56,9 +56,13 @@ def test_all_errors_of_a_run_are_told_with_file_line_and_path(load) -> None:
     [
         (HEAD + "  rules: [{sessionPersistence: {}}]", "spec.rules[0].sessionPersistence"),
         (HEAD + "  rules: [{filters: [{type: CORS}]}]", "spec.rules[0].filters[0].type"),
-        (PREDICTOR + "  endpoints: []\n  tls: {}", "spec.tls"),
-        (GATEWAY + "  listeners: [{name: a, port: 80, protocol: HTTPS}]", "spec.listeners[0].protocol"),
-        (GATEWAY + "  listeners: [{name: a, port: 80, protocol: HTTP, tls: {}}]", "spec.listeners[0].tls"),
+        (GATEWAY + "  listeners: [{name: a, port: 80, protocol: TLS}]", "spec.listeners[0].protocol"),
+        (
+            GATEWAY + "  listeners: [{name: a, port: 80, protocol: HTTPS, tls: {mode: Passthrough, certificateRefs: "
+            "[{name: c}]}}]",
+            "spec.listeners[0].tls.mode",
+        ),
+        (GATEWAY + "  listeners: [{name: a, port: 80, protocol: HTTP}]\n  tls: {backend: {}}", "spec.tls.backend"),
         ("apiVersion: gateway.networking.k8s.io/v1\nkind: TLSRoute\n", "kind"),
         (
             "apiVersion: turnout.dev/v1alpha1\nkind: RoutePolicy\nmetadata: {name: p}\nspec: {mirrorBy: {}}\n",

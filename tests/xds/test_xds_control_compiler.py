@@ -61,3 +61,13 @@ def test_documents_with_errors_do_not_displace_the_good_ones(compiler: LastCompi
     checked = compiler.compile(given, Report())
     assert compiler.compile([*given, *documents()], Report()).snapshot is None
     assert compile(compiler, given) is checked
+
+
+def test_what_would_be_sent_as_plain_text_is_refused_at_its_line(compiler: LastCompiled) -> None:
+    """TLS is not translated yet, and a port without it would be open to all."""
+    given = documents(f"{PREDICTOR.strip()[:-1]}, tls: {{serverName: a.b}}}}\n")
+    compiled = compile(compiler, given)
+    assert compiled.snapshot is None
+    assert [(d.severity, d.code, d.origin.line) for d in compiled.diagnostics if d.severity == "error"] == [
+        ("error", "not-supported-yet", 1)
+    ]

@@ -10,6 +10,7 @@ from turnout.rules.quantities import parse_bytes
 
 MAX_WORKERS = 64
 """More processes than this on one port is a slip of the finger."""
+MAX_DAYS = 3_650
 MAX_CONNECTIONS = 10_000_000
 MIN_MEMORY_BYTES = 2 * MIN_SHARE_BYTES
 """A supervisor and one worker."""
@@ -74,6 +75,13 @@ def connections(text: str) -> int:
     """Read a number of connections, at least 1."""
     if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MAX_CONNECTIONS):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of connections (1 to {MAX_CONNECTIONS})")
+    return int(text)
+
+
+def days(text: str) -> int:
+    """Read a number of days: 1 to 3650."""
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MAX_DAYS):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of days (1 to {MAX_DAYS})")
     return int(text)
 
 

@@ -31,6 +31,7 @@ COMMANDS = {
     "resume": "end a rollback: follow the files again",
     "validate": "check rule documents and print every error and warning",
     "explain": "which route a request would take, and why no other",
+    "certs": "a development CA, and certificates of it for servers and workloads",
     "schema": "print the JSON schema of the rule documents",
 }
 

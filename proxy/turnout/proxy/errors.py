@@ -28,6 +28,7 @@ class Flag(IntEnum):
     DI = 14
     RL = 15
     OM = 16
+    UAEX = 17
 
     def __str__(self) -> str:
         return "-" if self is Flag.NONE else self.name
@@ -53,6 +54,7 @@ OVERFLOW = Failure("us", Flag.UO, 503, "a circuit breaker's limit is reached")
 QUEUE_TIMEOUT = Failure("us", Flag.UO, 503, "waited too long for a circuit breaker's limit")
 RATE_LIMITED = Failure("us", Flag.RL, 429, "too many requests for this route", grpc=8)
 FAULT_INJECTED = Failure("us", Flag.FI, 503, "a fault that the route's policy injects")
+IDENTITY_REFUSED = Failure("downstream", Flag.UAEX, 403, "the client's identity is not allowed here")
 OVERLOADED = Failure("us", Flag.OM, 503, "the proxy is overloaded", close=True)
 NO_ENDPOINT = Failure("upstream", Flag.UH, 503, "no healthy endpoint")
 CONNECT_FAILED = Failure("upstream", Flag.UF, 503, "could not connect to the endpoint")

@@ -34,6 +34,7 @@ from turnout.proxy.http.head import NO_FIELDS, Data, Fields, RequestHead, Respon
 from turnout.proxy.http.names import Mark
 from turnout.proxy.model_wait import ModelWait, begin_model
 from turnout.proxy.retrying import Retrying
+from turnout.proxy.route.admission import Admission
 from turnout.proxy.route.edits import Edits
 from turnout.proxy.route.entry import Entry
 from turnout.proxy.route.retry import DEFAULT_POLICY, RetryPolicy
@@ -136,6 +137,8 @@ class Exchange:
         if entry is None:
             self._fail(errors.NO_ROUTE)
             return
+        if entry.allowed is not None and not self._is_allowed(entry.allowed):
+            return
         self._record = entry.record
         if entry.split is None:
             self._answer_route(entry)
@@ -145,6 +148,16 @@ class Exchange:
         if entry.guard is not None and not self._pass(entry.guard, data):
             return
         self._forward(entry, data)
+
+    def _is_allowed(self, allowed: Admission) -> bool:
+        downstream = self._downstream
+        assert downstream is not None
+        identity = downstream.peer.identity
+        if allowed.takes(identity):
+            return True
+        self.reason = f"{identity or 'a client without an identity'} is not allowed here"
+        self._fail(errors.IDENTITY_REFUSED)
+        return False
 
     def on_request_body(self, data: Data, end: bool) -> None:
         self.active_at = self.attempt_at = self._services.clock()  # a slow upload is no slow endpoint
@@ -773,7 +786,7 @@ class Exchange:
             self._fail(errors.NO_BACKEND._replace(status=entry.respond.status))
 
     def _redirect(self, redirect: Redirect, entry: Entry, edits: Sequence[Edits]) -> None:
-        location = make_location(redirect, self.head, entry.prefix, self._scope.port)
+        location = make_location(redirect, self.head, entry.prefix, self._scope.port, entry.scheme)
         self._answer(*make_redirect(redirect.status, location, edits), close=False)
 
     def _fail(self, failure: Failure, fields: Fields = NO_FIELDS) -> None:

@@ -16,11 +16,12 @@ from turnout.proxy.http.head import Data, ResponseHead
 class GrpcAnswer:
     """`waits`: its head has not gone down yet; `is_proven`: it was found to be a good one."""
 
-    __slots__ = ("head", "is_proven", "waits")
+    __slots__ = ("_status", "head", "is_proven", "waits")
 
     def __init__(self, head: ResponseHead) -> None:
         self.head = head
         self.waits = self.is_proven = False
+        self._status: GrpcStatus | None = None
 
     def proves(self, data: Data, end: bool) -> bool:
         """Whether it is a good answer from here on, which was not known before."""
@@ -30,8 +31,11 @@ class GrpcAnswer:
         return self.is_proven
 
     def read_status(self) -> GrpcStatus:
-        """How the call ended, which is known once its answer is complete."""
-        return read_status(self.head, self.head.trailers)
+        """How the call ended; not to be asked before its answer is complete."""
+        status = self._status
+        if status is None:
+            status = self._status = read_status(self.head, self.head.trailers)
+        return status
 
 
 def judge(status: GrpcStatus) -> Outcome:

@@ -11,16 +11,19 @@ from turnout.rules import snapshot as s
 from turnout.rules.canonical import make_canonical
 from turnout.rules.checks.document import check_document, check_names
 from turnout.rules.compiler.attach import Listeners, Socket
+from turnout.rules.compiler.certificates import Certificates
 from turnout.rules.compiler.grpcroutes import compile_grpcroute
-from turnout.rules.compiler.lint import lint_shadows, lint_unused
+from turnout.rules.compiler.lint import lint_identities, lint_shadows, lint_unused
 from turnout.rules.compiler.policies import Policies
 from turnout.rules.compiler.precedence import age_of
 from turnout.rules.compiler.references import References
 from turnout.rules.compiler.routes import Entry, compile_route
+from turnout.rules.compiler.tls import SocketTls, compile_socket_tls
 from turnout.rules.diagnostics import Diagnostic
 from turnout.rules.documents.document import Document, Report
 from turnout.rules.documents.grpcroute import GRPCRoute
 from turnout.rules.documents.httproute import HTTPRoute
+from turnout.rules.source import SecretFiles
 
 
 class Compiled(msgspec.Struct, frozen=True):
@@ -29,6 +32,8 @@ class Compiled(msgspec.Struct, frozen=True):
     snapshot: s.Snapshot | None
     origins: s.Origins
     diagnostics: tuple[Diagnostic, ...]
+    secrets: tuple[SecretFiles, ...] = ()
+    """Where what the Snapshot names as secrets is to be found."""
 
 
 def compile_documents(documents: list[Document], report: Report | None = None) -> Compiled:
@@ -40,19 +45,28 @@ def compile_documents(documents: list[Document], report: Report | None = None) -
     check_names(documents, report)
     if report.has_errors():
         return Compiled(None, s.Origins(), report.sorted())
-    references, policies = References(documents), Policies(documents)
+    references, policies, certificates = References(documents), Policies(documents), Certificates(documents)
     listeners = Listeners(documents)
+    contexts = {name: compile_socket_tls(socket, certificates, report) for name, socket in listeners.sockets.items()}
+    certificates.check_predictors(documents, report)
+    if report.has_errors():
+        return Compiled(None, s.Origins(), report.sorted())
     hosts, entries = _deal(documents, references, policies, listeners, report)
     lint_shadows((found for of_socket in hosts.values() for found in of_socket.values()), report)
-    lint_unused(references, policies, report)
+    for name, found in hosts.items():
+        lint_identities(listeners.sockets[name], contexts[name].asks, found.values(), report)
+    lint_unused(references, policies, certificates, report)
     made = s.Snapshot(
-        listeners=tuple(_listener(socket, hosts[name]) for name, socket in sorted(listeners.sockets.items())),
+        listeners=tuple(
+            _listener(socket, contexts[name], hosts[name]) for name, socket in sorted(listeners.sockets.items())
+        ),
         clusters=references.clusters(),
         missing=tuple(sorted(references.missing)),
     )
     snapshot = make_canonical(made)
     snapshot.check()
-    return Compiled(snapshot, _origins(entries, references, listeners), report.sorted())
+    origins = _origins(entries, references, listeners)
+    return Compiled(snapshot, origins, report.sorted(), certificates.files())
 
 
 def _deal(
@@ -88,16 +102,16 @@ def _attachment_order(document: Document) -> tuple[float, str, str, str]:
     return (*age_of(resource.metadata), resource.kind)
 
 
-def _listener(socket: Socket, hosts: dict[str, list[Entry]]) -> s.Listener:
-    """Domains with the same routes share one virtual host."""
-    same: dict[tuple[int, ...], list[str]] = {}
+def _listener(socket: Socket, tls: SocketTls, hosts: dict[str, list[Entry]]) -> s.Listener:
+    """Domains with the same routes, for the same clients, share one virtual host."""
+    same: dict[tuple[tuple[int, ...], tuple[str, ...]], list[str]] = {}
     for domain in sorted(hosts):
-        same.setdefault(tuple(id(entry) for entry in hosts[domain]), []).append(domain)
+        same.setdefault((tuple(id(entry) for entry in hosts[domain]), tls.allowed(domain)), []).append(domain)
     virtual_hosts = tuple(
-        s.VirtualHost(domains[0], tuple(domains), tuple(entry.route for entry in hosts[domains[0]]))
-        for domains in same.values()
+        s.VirtualHost(domains[0], tuple(domains), tuple(entry.route for entry in hosts[domains[0]]), allowed)
+        for (_, allowed), domains in same.items()
     )
-    return s.Listener(socket.name, virtual_hosts, socket.address, socket.port)
+    return s.Listener(socket.name, virtual_hosts, socket.address, socket.port, tls.context)
 
 
 def _origins(entries: list[Entry], references: References, listeners: Listeners) -> s.Origins:

@@ -25,7 +25,7 @@ from turnout.rules.diagnostics import Diagnostic
 from turnout.rules.documents.decode import read_documents
 from turnout.rules.documents.document import Document, Report
 from turnout.rules.snapshot import Origin, Origins, Snapshot
-from turnout.rules.source import Loaded, Rejected, Update
+from turnout.rules.source import Loaded, Rejected, SecretFiles, Update
 
 POLL_S = 0.25
 SETTLE_S = 0.05
@@ -46,6 +46,7 @@ class Result(msgspec.Struct, frozen=True):
     snapshot: Snapshot | None
     origins: Origins
     diagnostics: tuple[Diagnostic, ...]
+    secrets: tuple[SecretFiles, ...] = ()
 
     @property
     def errors(self) -> tuple[Diagnostic, ...]:
@@ -150,9 +151,14 @@ def _read_files(paths: list[str]) -> Files:
             except OSError as exc:
                 files.faults.append((name, "unreadable", f"can't be read: {exc.strerror}"))
         if not count:
-            reason = "there is no *.yaml or *.yml in this folder" if os.path.isdir(path) else "there is no such file"
-            files.faults.append((path, "not-found", reason))
+            files.faults.append((path, "not-found", _why_nothing(path)))
     return files
+
+
+def _why_nothing(path: str) -> str:
+    if os.path.isdir(path):
+        return "there is no *.yaml or *.yml in this folder"
+    return "this is no regular file" if os.path.exists(path) else "there is no such file"
 
 
 def decode_files(files: Files, report: Report) -> Iterator[tuple[str, str]]:
@@ -175,7 +181,7 @@ def _compile(files: Files) -> Result:
     if not documents and not report.found:
         report.add("error", Origin(next(iter(files.texts), ""), 1), "no-documents", "there is no document in it")
     compiled = compile_documents(documents, report)
-    return Result(documents, compiled.snapshot, compiled.origins, compiled.diagnostics)
+    return Result(documents, compiled.snapshot, compiled.origins, compiled.diagnostics, compiled.secrets)
 
 
 def _update(files: Files) -> Update:
@@ -183,7 +189,7 @@ def _update(files: Files) -> Update:
         result = _compile(files)
     if result.snapshot is None:
         return Rejected(result.errors)
-    return Loaded(result.snapshot, result.origins, result.warnings)
+    return Loaded(result.snapshot, result.origins, result.warnings, result.secrets)
 
 
 @contextlib.contextmanager

@@ -31,6 +31,7 @@ from turnout.rules.resilience import (
     Retry,
     SlowStart,
 )
+from turnout.rules.tls import DownstreamTls, UpstreamTls
 
 Protocol = Literal["http1", "h2c", "h2", "auto"]
 """HTTP/1.1, HTTP/2 in plain text with prior knowledge, HTTP/2 over TLS, or over TLS what ALPN agrees on."""
@@ -42,6 +43,8 @@ CONNECT_TIMEOUT_S = 5.0
 """Envoy's `connect_timeout` default."""
 POOL_IDLE_TIMEOUT_S = 4.0
 """Below the 5 s after which uvicorn, under most Python model servers, closes an idle connection."""
+HTTP2_POOL_IDLE_TIMEOUT_S = 300.0
+"""HTTP/2 tells when a connection ends, and which requests it did not take; so it may be kept for longer."""
 
 
 class Record(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -193,7 +196,8 @@ Action = Forward | Redirect | Respond
 class Route(Record, frozen=True):
     """One match and what to do. Matches of one rule share its `name`, the rule's id in metrics and logs.
 
-    The header edits are applied in their order, before those of the backend that is picked.
+    The header edits are applied in their order, before those of the backend that is picked. Of `allowed_identities`
+    (see `turnout.rules.identities`; empty: all) one has to be that of the client's certificate.
     """
 
     name: str
@@ -201,23 +205,32 @@ class Route(Record, frozen=True):
     action: Action
     request_headers: tuple[HeaderEdits, ...] = ()
     response_headers: tuple[HeaderEdits, ...] = ()
+    allowed_identities: tuple[str, ...] = ()
 
 
 class VirtualHost(Record, frozen=True):
-    """Routes of a set of domains: `a.example`, `*.example`, `a.*`, or `*`, in lower case, without port."""
+    """Routes of a set of domains: `a.example`, `*.example`, `a.*`, or `*`, in lower case, without port.
+
+    `allowed_identities`: who may ask for any of it, beside what a route says of itself; empty: everybody.
+    """
 
     name: str
     domains: tuple[str, ...]
     routes: tuple[Route, ...]
+    allowed_identities: tuple[str, ...] = ()
 
 
 class Listener(Record, frozen=True):
-    """Where requests come in. `address` empty: the host of `--listen`; `port` 0: the port of `--listen`."""
+    """Where requests come in. `address` empty: the host of `--listen`; `port` 0: the port of `--listen`.
+
+    With `tls` it speaks TLS and nothing else.
+    """
 
     name: str
     virtual_hosts: tuple[VirtualHost, ...]
     address: str = ""
     port: int = 0
+    tls: DownstreamTls | None = None
 
 
 class Endpoint(Record, frozen=True):
@@ -249,6 +262,7 @@ class Cluster(Record, frozen=True):
     health_check: HealthCheck | None = None
     slow_start: SlowStart | None = None
     protocol: Protocol = "http1"
+    tls: UpstreamTls | None = None
 
 
 class Snapshot(Record, frozen=True):
@@ -272,6 +286,14 @@ class Snapshot(Record, frozen=True):
         for listener in self.listeners:
             for host in listener.virtual_hosts:
                 yield from host.routes
+
+    def secrets(self) -> set[str]:
+        """The names of all secrets that listeners and clusters name; what they hold is never in a Snapshot."""
+        names = {name for listener in self.listeners if listener.tls for name in listener.tls.secrets()}
+        for cluster in self.clusters:
+            if cluster.tls is not None:
+                names.update(name for name in (cluster.tls.certificate, cluster.tls.ca) if name)
+        return names
 
     def check(self) -> None:
         """Raise ValueError unless every name resolves, names are unique and every split has a weight."""

@@ -13,12 +13,51 @@ from turnout.rules.diagnostics import Diagnostic
 from turnout.rules.snapshot import Origins, Snapshot
 
 
+class SecretFiles(msgspec.Struct, frozen=True):
+    """The PEM files of a secret that a Snapshot names. Empty: it has no such part."""
+
+    name: str
+    certificate_file: str = ""
+    key_file: str = ""
+    ca_file: str = ""
+
+
+class Secret(msgspec.Struct, frozen=True):
+    """What a name stands for, in PEM: a certificate with those up to its CA, its key, and CAs to believe; each part
+    empty if it has none. It is shown to nobody: its text is its name."""
+
+    name: str
+    certificate_chain_pem: bytes = b""
+    key_pem: bytes = b""
+    ca_pem: bytes = b""
+
+    def __repr__(self) -> str:
+        return f"<Secret {self.name}>"
+
+
+class SecretFault(msgspec.Struct, frozen=True):
+    """Why a secret can't be had now. `message` names its place."""
+
+    name: str
+    message: str
+
+
+class SecretSource(Protocol):
+    """Something that yields secrets: files, or a control plane (SDS)."""
+
+    def updates(self) -> AsyncIterator[Secret | SecretFault]:
+        """Each secret that is asked for, at once and at each change, for ever. One consumer."""
+        ...
+
+
 class Loaded(msgspec.Struct, frozen=True):
-    """A Snapshot that was checked, where its parts were written, and what the lint has to say."""
+    """A Snapshot that was checked, where its parts were written, what the lint has to say, and where its secrets are,
+    as far as they are files."""
 
     snapshot: Snapshot
     origins: Origins
     warnings: tuple[Diagnostic, ...] = ()
+    secrets: tuple[SecretFiles, ...] = ()
 
 
 class Rejected(msgspec.Struct, frozen=True):

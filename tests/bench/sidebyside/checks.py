@@ -8,10 +8,11 @@ import http.client
 import math
 from pathlib import Path
 
+from sidebyside.grpc_client import Answer, GrpcClient
 from sidebyside.load import Load, Target
 from sidebyside.processes import wait_until
 from sidebyside.stage import Runner
-from sidebyside.work import CANARY_PERCENT, CONNECTIONS
+from sidebyside.work import CANARY_PERCENT
 
 _SPLIT_REQUESTS = 1_000
 _SIGMAS = 4
@@ -60,11 +61,55 @@ class Asker:
             raise WrongAnswer(f"{self._name}: status {response.status} where no rule matches")
 
 
+class GrpcAsker:
+    """The same with a call of gRPC over HTTP/2, whose status is in its trailers."""
+
+    def __init__(self, runner: Runner, target: Target) -> None:
+        self._name = runner.lane.label
+        self._target = target
+        self._canary = str(runner.setup.canary)
+        self._client = GrpcClient(target.port)
+
+    def __enter__(self) -> "GrpcAsker":
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self._client.close()
+
+    def ask(self, **more: str) -> bool:
+        """Make one call; whether the canary answered it. Raises WrongAnswer."""
+        table, shape = self._target.table, self._target.shape
+        answer = self._call(table.path(shape), {**table.headers(shape), **more}, shape.body)
+        if (answer.status, answer.trailers.get("grpc-status")) != ("200", "0") or answer.body != shape.answer:
+            raise WrongAnswer(f"{self._name}: {answer}")
+        return answer.headers["x-upstream"] == self._canary
+
+    def refuse(self) -> None:
+        """Make a call that no rule matches. Raises WrongAnswer unless its client sees UNIMPLEMENTED."""
+        shape = self._target.shape
+        headers = {**self._target.table.headers(shape), "Host": "nobody.example"}
+        answer = self._call("/nothing/Here", headers, b"")
+        # A 404 that is no answer of gRPC is UNIMPLEMENTED to a client (grpc's http-grpc-status-mapping.md).
+        if answer.status != "404" and answer.headers.get("grpc-status") != "12":
+            raise WrongAnswer(f"{self._name}: {answer} where no rule matches")
+
+    def _call(self, path: str, headers: dict[str, str], body: bytes) -> Answer:
+        try:
+            return self._client.call(path, headers, body)
+        except ConnectionError as error:
+            raise WrongAnswer(f"{self._name}: {error}") from error
+
+
+def make_asker(runner: Runner, target: Target) -> Asker | GrpcAsker:
+    """Who asks for what the target's shape is."""
+    return GrpcAsker(runner, target) if target.shape.grpc else Asker(runner, target)
+
+
 def check_answers(runner: Runner, target: Target) -> None:
     """One plain request, a few that pick the canary by header, and one that no rule matches."""
-    with Asker(runner, target) as asker:
+    with make_asker(runner, target) as asker:
         asker.ask()
-        if not all(asker.ask(**{"X-Canary": "true"}) for _ in range(_CANARY_REQUESTS)):
+        if not all(asker.ask(**{"x-canary": "true"}) for _ in range(_CANARY_REQUESTS)):
             raise WrongAnswer(f"{runner.lane.label}: the header match does not pick the canary")
         asker.refuse()
 
@@ -72,7 +117,7 @@ def check_answers(runner: Runner, target: Target) -> None:
 def check_split(runner: Runner, target: Target) -> None:
     """Of 1,000 requests, the canary's share is right within 4 sigma."""
     share = CANARY_PERCENT / 100
-    with Asker(runner, target) as asker:
+    with make_asker(runner, target) as asker:
         canary = sum(asker.ask() for _ in range(_SPLIT_REQUESTS))
     sigma = math.sqrt(_SPLIT_REQUESTS * share * (1 - share))
     if abs(canary - _SPLIT_REQUESTS * share) > _SIGMAS * sigma:
@@ -86,7 +131,7 @@ def check_load(name: str, load: Load, target: Target) -> None:
     if load.bytes:
         head = load.bytes / load.requests - len(target.shape.answer)
         # Answers that were under way when time was up are in the bytes and not among the requests.
-        slack = CONNECTIONS * len(target.shape.answer) / load.requests
+        slack = load.at_once * len(target.shape.answer) / load.requests
         if not 0 < head < _MAX_HEAD_BYTES + slack:
             raise WrongAnswer(f"{name}: answers have {head:.0f} bytes beside the right body")
 

@@ -18,6 +18,8 @@ from sidebyside.work import (
     Rule,
 )
 
+_More = dict[str, Any]
+_NOTHING: _More = {}
 _TYPE = "type.googleapis.com/envoy.extensions."
 LOG = {
     "time": "%START_TIME%",
@@ -71,24 +73,40 @@ _ARMED_CLUSTER = {
 """What stands in Envoy for what `turnout.prepare_armed` arms."""
 
 
+_HTTP2_CLUSTER = {
+    "typed_extension_protocol_options": {
+        "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+            "@type": f"{_TYPE}upstreams.http.v3.HttpProtocolOptions",
+            "explicit_http_config": {"http2_protocol_options": {}},
+        }
+    }
+}
+_ONE, _TWO = ("127.0.0.1",), ("127.0.0.1", "127.0.0.2")
+
+
 def prepare(setup: Setup) -> Launch:
     """Write the configuration; how to run it."""
-    return _prepare(setup, ("127.0.0.1",))
+    return _prepare(setup, _config(setup, _ONE))
 
 
 def prepare_pair(setup: Setup) -> Launch:
     """The same with two endpoints each: the same server by two addresses."""
-    return _prepare(setup, ("127.0.0.1", "127.0.0.2"))
+    return _prepare(setup, _config(setup, _TWO))
 
 
 def prepare_armed(setup: Setup) -> Launch:
     """As a pair, with retries, breakers, outlier detection and health checks."""
-    return _prepare(setup, ("127.0.0.1", "127.0.0.2"), armed=True)
+    return _prepare(setup, _config(setup, _TWO, route=_ARMED_ROUTE, cluster=_ARMED_CLUSTER))
 
 
-def _prepare(setup: Setup, addresses: tuple[str, ...], *, armed: bool = False) -> Launch:
+def prepare_grpc(setup: Setup) -> Launch:
+    """With HTTP/2 to the upstream; to clients Envoy always speaks it, to those that begin so."""
+    return _prepare(setup, _config(setup, _ONE, cluster=_HTTP2_CLUSTER))
+
+
+def _prepare(setup: Setup, document: dict[str, Any]) -> Launch:
     config = setup.folder / "envoy.json"
-    config.write_text(json.dumps(_config(setup, addresses, armed=armed)))
+    config.write_text(json.dumps(document))
     argv = [find_envoy(), "-c", str(config), "--concurrency", "1", "--disable-hot-restart", "-l", "error"]
     argv += ["--file-flush-interval-msec", "1000"]  # as the others; the default is 10 s
     return Launch(
@@ -100,24 +118,22 @@ def _prepare(setup: Setup, addresses: tuple[str, ...], *, armed: bool = False) -
     )
 
 
-def _config(setup: Setup, addresses: tuple[str, ...], *, armed: bool) -> dict[str, Any]:
+def _config(setup: Setup, addresses: tuple[str, ...], *, route: _More = _NOTHING, cluster: _More = _NOTHING) -> _More:
+    """`route` and `cluster` are added to each of these."""
     listener = {
         "name": "main",
         "address": _address(setup.listen),
-        "filter_chains": [
-            {"filters": [_typed("filters.network.http_connection_manager", _manager(setup, armed=armed))]}
-        ],
+        "filter_chains": [{"filters": [_typed("filters.network.http_connection_manager", _manager(setup, route))]}],
     }
-    more = _ARMED_CLUSTER if armed else {}
     ports = {"stable": setup.stable, "canary": setup.canary}
-    clusters = [_cluster(name, port, addresses) | more for name, port in ports.items()]
+    clusters = [_cluster(name, port, addresses) | cluster for name, port in ports.items()]
     return {
         "admin": {"address": _address(setup.admin)},
         "static_resources": {"listeners": [listener], "clusters": clusters},
     }
 
 
-def _manager(setup: Setup, *, armed: bool) -> dict[str, Any]:
+def _manager(setup: Setup, route: _More) -> dict[str, Any]:
     log = {"path": str(setup.folder / "access.log"), "log_format": {"json_format": LOG}}
     return {
         "@type": f"{_TYPE}filters.network.http_connection_manager.v3.HttpConnectionManager",
@@ -127,25 +143,25 @@ def _manager(setup: Setup, *, armed: bool) -> dict[str, Any]:
         "request_headers_timeout": f"{HEAD_TIMEOUT_S}s",
         "common_http_protocol_options": {"idle_timeout": f"{KEEP_ALIVE_S}s"},
         "access_log": [_typed("access_loggers.file", {"@type": f"{_TYPE}access_loggers.file.v3.FileAccessLog", **log})],
-        "route_config": {"name": "table", "virtual_hosts": _virtual_hosts(setup, armed=armed)},
+        "route_config": {"name": "table", "virtual_hosts": _virtual_hosts(setup, route)},
         "http_filters": [
             _typed("filters.http.router", {"@type": f"{_TYPE}filters.http.router.v3.Router"}),
         ],
     }
 
 
-def _virtual_hosts(setup: Setup, *, armed: bool) -> list[dict[str, Any]]:
+def _virtual_hosts(setup: Setup, more: _More) -> list[dict[str, Any]]:
     return [
         {
             "name": host or "any",
             "domains": [host or "*"],
-            "routes": [_route(rule, f"{host}/{i}", _ARMED_ROUTE if armed else {}) for i, rule in enumerate(rules)],
+            "routes": [_route(rule, f"{host}/{i}", more) for i, rule in enumerate(rules)],
         }
         for host, rules in setup.table.by_host().items()
     ]
 
 
-def _route(rule: Rule, name: str, more: dict[str, Any]) -> dict[str, Any]:
+def _route(rule: Rule, name: str, more: _More) -> dict[str, Any]:
     match: dict[str, Any] = {"path_separated_prefix": rule.prefix}
     action: dict[str, Any] = {"timeout": f"{REQUEST_TIMEOUT_S}s"}
     if rule.canary_only:

@@ -37,14 +37,23 @@ LOG = {
 
 def prepare(setup: Setup) -> Launch:
     """Write the configuration; how to run it."""
+    return _prepare(setup, "")
+
+
+def prepare_grpc(setup: Setup) -> Launch:
+    """With HTTP/2 to the upstream; to clients it is spoken where they begin so."""
+    return _prepare(setup, " proto h2")
+
+
+def _prepare(setup: Setup, server: str) -> Launch:
     config = setup.folder / "haproxy.cfg"
-    config.write_text(_config(setup))
+    config.write_text(_config(setup, server))
     argv = [find_tool("haproxy"), "-f", str(config), "-db"]
     log = setup.folder / "access.log"
     return Launch(argv, [*argv, "-c"], access_log=log, output=log, ready_path="/metrics")
 
 
-def _config(setup: Setup) -> str:
+def _config(setup: Setup, server: str) -> str:
     log = ", ".join(f'"{name}": "{value}"' for name, value in LOG.items())
     rules = "\n".join(line for rule in setup.table.rules for line in _lines(rule))
     return f"""global
@@ -79,9 +88,9 @@ frontend main
 {rules}
     default_backend nothing
 backend stable
-    server stable 127.0.0.1:{setup.stable} pool-max-conn -1
+    server stable 127.0.0.1:{setup.stable} pool-max-conn -1{server}
 backend canary
-    server canary 127.0.0.1:{setup.canary} pool-max-conn -1
+    server canary 127.0.0.1:{setup.canary} pool-max-conn -1{server}
 backend nothing
     http-request deny deny_status 404
 """

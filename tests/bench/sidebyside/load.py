@@ -1,4 +1,4 @@
-"""The two kinds of load: `wrk` as fast as it goes, and `h2load` at a fixed rate.
+"""The kinds of load: `wrk` as fast as it goes, `h2load` at a fixed rate, and `h2load` with streams of HTTP/2.
 
 Rules:
 
@@ -7,11 +7,14 @@ Rules:
 * `h2load --rps` sends on each of 32 connections at 1/32 of the rate. It starts the clock of each connection when
   that is made, so connections are made 3 a millisecond: the requests then come evenly, where connections made at
   once would send bursts of 32 to the end, and p99 would only say how long a burst takes.
-* Percentiles at the fixed rate are computed from `--log-file`, one line a request.
+* Percentiles of `h2load` are computed from `--log-file`, one line a request.
+* Streams are as many as are said on each connection; when one ends, the next begins. `h2load` knows nothing of gRPC: it
+  counts statuses of HTTP and bytes, and what is in the trailers is seen by `checks.py`, between the turns.
 """
 
 import json
 import math
+import re
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +27,8 @@ _GRACE_S = 30
 
 @dataclass(frozen=True)
 class Load:
-    """What a load generator saw. `bytes` are those of the answers, heads included, if it counts them."""
+    """What a load generator saw. `bytes` are those of the answers, heads included, if it counts them; `at_once` is how
+    many requests were under way at a time."""
 
     requests: int
     failed: int
@@ -32,6 +36,7 @@ class Load:
     p50_ms: float
     p99_ms: float
     bytes: int
+    at_once: int = CONNECTIONS
 
     @property
     def per_second(self) -> float:
@@ -69,18 +74,30 @@ def saturate(target: Target, seconds: float) -> Load:
 
 def at_rate(target: Target, rate: float, seconds: float) -> Load:
     """Run `h2load` with `rate` requests a second over all connections for `seconds`."""
-    body = target.folder / "body.json"
+    more = ["--h1", "-c", str(CONNECTIONS), "-n", str(round(rate * seconds))]
+    more += ["-r", "3", "--rate-period", "1ms", "--rps", f"{rate / CONNECTIONS:.3f}"]
+    _, log = _run_h2load(target, more, seconds)
+    return parse_h2load_log(log)
+
+
+def stream(target: Target, connections: int, streams: int, seconds: float) -> Load:
+    """Run `h2load` with `streams` at a time on each of `connections` for `seconds`, as fast as it goes."""
+    duration = f"{round(seconds * 1e3)}ms"
+    output, log = _run_h2load(target, ["-c", str(connections), "-m", str(streams), "-D", duration], seconds)
+    return parse_h2load(output, log, connections * streams)
+
+
+def _run_h2load(target: Target, more: list[str], seconds: float) -> tuple[str, str]:
+    """What it wrote, and its log."""
+    body = target.folder / "body"
     body.write_bytes(target.shape.body)
     log = target.folder / "h2load.log"
     log.unlink(missing_ok=True)
-    argv = [find_tool("h2load"), "--h1", "-c", str(CONNECTIONS), "-n", str(round(rate * seconds))]
-    argv += ["-r", "3", "--rate-period", "1ms", "--rps", f"{rate / CONNECTIONS:.3f}"]
-    argv += ["-d", str(body), "--log-file", str(log)]
+    argv = [find_tool("h2load"), *more, "-d", str(body), "--log-file", str(log)]
     for name, value in target.table.headers(target.shape).items():
         if name != "Content-Length":  # h2load writes its own
             argv += ["-H", f"{':authority' if name == 'Host' else name.lower()}: {value}"]
-    _run([*argv, target.url], seconds)
-    return parse_h2load_log(log.read_text())
+    return _run([*argv, target.url], seconds), log.read_text()
 
 
 def parse_wrk(output: str) -> Load:
@@ -113,6 +130,35 @@ def parse_h2load_log(text: str) -> Load:
         p50_ms=percentile(durations_us, 50) / 1e3,
         p99_ms=percentile(durations_us, 99) / 1e3,
         bytes=0,
+    )
+
+
+_SUMMARY = re.compile(
+    r"^finished in (?P<time>[\d.]+)(?P<unit>[mu]?s), .*"
+    r"^requests: .* (?P<done>\d+) done, (?P<succeeded>\d+) succeeded, .*"
+    r"^status codes: (?P<right>\d+) 2xx, .*"
+    r"^traffic: \S+ \((?P<bytes>\d+)\) total",
+    re.MULTILINE | re.DOTALL,
+)
+
+
+_UNITS_S = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
+
+
+def parse_h2load(output: str, log: str, at_once: int) -> Load:
+    """The summary that `h2load` writes, and percentiles from its log. Raises LoadFailed."""
+    seen = _SUMMARY.search(output)
+    if seen is None:
+        raise LoadFailed(f"h2load wrote no summary: {output.strip()[-500:]}")
+    logged, done = parse_h2load_log(log), int(seen["done"])
+    return Load(
+        requests=done,
+        failed=logged.failed + done - min(int(seen["succeeded"]), int(seen["right"])),
+        seconds=float(seen["time"]) * _UNITS_S[seen["unit"]],
+        p50_ms=logged.p50_ms,
+        p99_ms=logged.p99_ms,
+        bytes=int(seen["bytes"]),
+        at_once=at_once,
     )
 
 

@@ -37,8 +37,18 @@ LOG = {
 
 def prepare(setup: Setup) -> Launch:
     """Write the configuration; how to run it."""
+    return _prepare(setup, _config(setup, "", "proxy", _PROXY))
+
+
+def prepare_grpc(setup: Setup) -> Launch:
+    """With HTTP/2 on both sides. To the upstream that is a connection for each call under way: `grpc_pass` puts one
+    stream at a time on each."""
+    return _prepare(setup, _config(setup, " http2", "grpc", _GRPC))
+
+
+def _prepare(setup: Setup, text: str) -> Launch:
     config = setup.folder / "nginx.conf"
-    config.write_text(_config(setup))
+    config.write_text(text)
     argv = [find_tool("nginx"), "-c", str(config), "-p", str(setup.folder), "-e", "stderr"]
     return Launch(
         argv=argv,
@@ -49,9 +59,23 @@ def prepare(setup: Setup) -> Launch:
     )
 
 
-def _config(setup: Setup) -> str:
+_PROXY = """
+    proxy_http_version 1.1;
+    proxy_set_header Connection "";
+    proxy_request_buffering off;
+    proxy_buffers 8 32k;
+    proxy_busy_buffers_size 64k;
+    proxy_max_temp_file_size 0;
+"""
+_GRPC = "    http2_max_concurrent_streams 1024;"
+
+
+def _config(setup: Setup, listen: str, kind: str, own: str) -> str:
+    """`kind` is the module that passes requests on, and the start of its directives' names; `own` are its own."""
     log = ", ".join(f'"{name}": "{value}"' for name, value in LOG.items())
-    servers = "\n".join(_server(setup.listen, host, rules) for host, rules in setup.table.by_host().items())
+    servers = "\n".join(
+        _server(f"{setup.listen}{listen}", kind, host, rules) for host, rules in setup.table.by_host().items()
+    )
     return f"""daemon off;
 worker_processes 1;
 error_log stderr;
@@ -73,20 +97,15 @@ http {{
     upstream canary {{ server 127.0.0.1:{setup.canary}; {_KEPT} }}
     split_clients $request_id $split {{ {CANARY_PERCENT}% canary; * stable; }}
     map $http_x_canary $by_header {{ "true" canary; default $split; }}
-    proxy_http_version 1.1;
-    proxy_set_header Connection "";
-    proxy_set_header Host $host;
-    proxy_set_header X-Request-Id $request_id;
-    proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
-    proxy_set_header X-Forwarded-Proto $scheme;
-    proxy_connect_timeout {CONNECT_TIMEOUT_S}s;
-    proxy_read_timeout {REQUEST_TIMEOUT_S}s;
-    proxy_send_timeout {REQUEST_TIMEOUT_S}s;
-    proxy_request_buffering off;
-    proxy_buffer_size 16k;
-    proxy_buffers 8 32k;
-    proxy_busy_buffers_size 64k;
-    proxy_max_temp_file_size 0;
+    {kind}_set_header Host $host;
+    {kind}_set_header X-Request-Id $request_id;
+    {kind}_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+    {kind}_set_header X-Forwarded-Proto $scheme;
+    {kind}_connect_timeout {CONNECT_TIMEOUT_S}s;
+    {kind}_read_timeout {REQUEST_TIMEOUT_S}s;
+    {kind}_send_timeout {REQUEST_TIMEOUT_S}s;
+    {kind}_buffer_size 16k;
+{own}
     server {{
         listen 127.0.0.1:{setup.admin};
         access_log off;
@@ -100,14 +119,15 @@ http {{
 _KEPT = f"keepalive 256; keepalive_requests 1000000000; keepalive_timeout {KEEP_ALIVE_S}s;"
 
 
-def _server(port: int, host: str | None, rules: list[Rule]) -> str:
+def _server(port: str, kind: str, host: str | None, rules: list[Rule]) -> str:
+    scheme = "http" if kind == "proxy" else kind
     by_header = {rule.prefix for rule in rules if rule.canary_only}
     listen = f"listen 127.0.0.1:{port}{' default_server' if host is None else ''} backlog=4096;"
     if host is not None:
         listen = f"listen 127.0.0.1:{port}; server_name {host};"
     locations = "\n".join(
         f"        location {rule.prefix} {{ set $route {rule.prefix}; "
-        f"proxy_pass http://{'$by_header' if rule.prefix in by_header else '$split'}; }}"
+        f"{kind}_pass {scheme}://{'$by_header' if rule.prefix in by_header else '$split'}; }}"
         for rule in rules
         if not rule.canary_only
     )

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from sidebyside.targets import judge
-from sidebyside.turns import FIXED, SATURATION
+from sidebyside.turns import FEW, FIXED, MANY, SATURATION
 from sidebyside.work import CONNECTIONS, FIXED_RATE, SHAPES
 
 _TITLES = {
@@ -13,13 +13,16 @@ _TITLES = {
     "small-traced": "The same, each request with a traceparent of its own",
     "large-request": "POST of 100 KB, answer of 130 B",
     "large-answer": "POST of 100 B, answer of 100 KB",
+    "grpc": "Unary call of gRPC, 150 B there and 150 B back",
+    "grpc-large": "Unary call of gRPC, 1 MB there and 1 MB back",
 }
 _MB = 1e6
 
 
 def markdown(rows: dict[str, Any]) -> str:
     """All measured rows as Markdown."""
-    parts = [_shape(name, rows[name]) for name in SHAPES if name in rows]
+    shapes = {name: shape for name, shape in SHAPES.items() if name in rows}
+    parts = [(_calls if shape.grpc else _shape)(name, rows[name]) for name, shape in shapes.items()]
     for name, title in (("rules", "Number of rules"), ("armed", "Armed against models that fail")):
         if name in rows:
             parts.append(_lanes(title, rows[name]["medians"]))
@@ -64,6 +67,29 @@ def _fixed(figures: dict[str, float], envoy: dict[str, float] | None) -> list[st
     ]
 
 
+def _calls(name: str, row: dict[str, Any]) -> str:
+    medians = row["medians"]
+    envoy = medians.get("envoy")
+    header = ["", "connections × streams", "CPU/call", "× Envoy", "calls/s", "p50 ms", "p99 ms", "PSS MB"]
+    lines = [
+        [
+            lane,
+            load,
+            f"{figures['cpu_us']:.1f} µs {_range(row['turns'], lane, load)}",
+            _ratio(figures, envoy and envoy[load], "cpu_us"),
+            f"{figures['per_second']:,.0f}",
+            f"{figures['p50_ms']:.2f}",
+            f"{figures['p99_ms']:.2f}",
+            f"{figures['pss_bytes'] / _MB:.1f}",
+        ]
+        for load in (FEW, MANY)
+        for lane, loads in medians.items()
+        if load in loads
+        for figures in [loads[load]]
+    ]
+    return f"**{_TITLES[name]}**. HTTP/2 in plain text on both sides, at saturation.\n\n{_table(header, lines)}"
+
+
 def _lanes(title: str, medians: dict[str, Any]) -> str:
     lines = [
         [lane, f"{m['cpu_us']:.1f} µs", f"{m['per_second']:,.0f}", f"{m['pss_bytes'] / _MB:.1f}"]
@@ -95,9 +121,9 @@ def _targets(rows: dict[str, Any]) -> str:
     return f"**Aims**\n\n{_table(header, lines)}" if lines else ""
 
 
-def _range(turns: list[dict[str, Any]], lane: str) -> str:
+def _range(turns: list[dict[str, Any]], lane: str, load: str = SATURATION) -> str:
     """How far apart the turns at saturation were: a ratio within this is chance."""
-    seen = [turn["cpu_us"] for turn in turns if turn["lane"] == lane and turn["load"] == SATURATION]
+    seen = [turn["cpu_us"] for turn in turns if turn["lane"] == lane and turn["load"] == load]
     return f"({min(seen):.0f}-{max(seen):.0f})"
 
 

@@ -1,9 +1,10 @@
 """The rows of the report, each a function from what was asked for to plain data for the JSON file.
 
 `small`, `large-request` and `large-answer`: all proxies, at saturation and at the fixed rate. `small-traced`: small
-requests of which no two have the same head. `rules`: 20 rules
-against 10,000, for Turnout and, to compare, Envoy. `armed`: two endpoints with retries, breakers, outlier detection and
-health checks against without, for the same two. `idle`: connections that do nothing. `start`: until ready.
+requests of which no two have the same head. `rules`: 20 rules against 10,000, for Turnout and, to compare, Envoy.
+`armed`: two endpoints with retries, breakers, outlier detection and health checks against without, for the same two.
+`grpc` and `grpc-large`: unary calls of gRPC, over HTTP/2 on both sides. `idle`: connections that do nothing. `start`:
+until ready.
 """
 
 import os
@@ -16,8 +17,9 @@ from typing import Any
 from sidebyside.processes import Cores
 from sidebyside.single import measure_idle, measure_start
 from sidebyside.stage import Lane, Stage
-from sidebyside.turns import FIXED, SATURATION, Plan, measure, medians
-from sidebyside.work import SHAPES, big_table, small_table
+from sidebyside.turns import FEW, FIXED, MANY, SATURATION, Plan, measure, medians
+from sidebyside.upstream import UpstreamArgv, grpc_upstream_argv, upstream_argv
+from sidebyside.work import SHAPES, big_table, grpc_table, small_table
 
 RULES_PROXIES = ("turnout", "envoy")
 """Whose cost by the number of rules, and of what is armed, is measured."""
@@ -56,6 +58,13 @@ def measure_armed(ask: Ask) -> dict[str, Any]:
     return _turns("armed", ask, lanes, "small", (SATURATION,))
 
 
+def measure_grpc(name: str, ask: Ask, loads: tuple[str, ...], variant: str = "grpc") -> dict[str, Any]:
+    """Calls of the shape `name`; `variant` of each proxy is what is measured."""
+    table = grpc_table()
+    lanes = [Lane(proxy, f"{proxy} {variant}", table) for proxy in ask.proxies]
+    return _turns(name, ask, lanes, name, loads, grpc_upstream_argv)
+
+
 def measure_idle_row(ask: Ask) -> dict[str, Any]:
     """2,000 idle keep-alive connections."""
     table = small_table()
@@ -76,10 +85,12 @@ def measure_start_row(ask: Ask) -> dict[str, Any]:
     return result
 
 
-def _turns(row: str, ask: Ask, lanes: list[Lane], shape: str, loads: tuple[str, ...]) -> dict[str, Any]:
+def _turns(
+    row: str, ask: Ask, lanes: list[Lane], shape: str, loads: tuple[str, ...], upstream: UpstreamArgv = upstream_argv
+) -> dict[str, Any]:
     if not lanes:
         return {"turns": [], "medians": {}}
-    with Stage(ask.folder / row, ask.cores) as stage:
+    with Stage(ask.folder / row, ask.cores, upstream) as stage:
         runners = stage.start_all(lanes)
         turns = measure(runners, SHAPES[shape], ask.plan, loads, ask.folder / row)
     return {"turns": [asdict(turn) for turn in turns], "medians": medians(turns)}
@@ -92,6 +103,8 @@ ROWS: dict[str, Callable[[Ask], dict[str, Any]]] = {
     "large-answer": lambda ask: measure_shape("large-answer", ask),
     "rules": measure_rules,
     "armed": measure_armed,
+    "grpc": lambda ask: measure_grpc("grpc", ask, (FEW, MANY)),
+    "grpc-large": lambda ask: measure_grpc("grpc-large", ask, (FEW,)),
     "idle": measure_idle_row,
     "start": measure_start_row,
 }

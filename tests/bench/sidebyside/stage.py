@@ -1,6 +1,7 @@
 """The stage: one upstream and the proxies of a row, all running at once on loopback, ended when it is left."""
 
 import http.client
+import socket
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from pathlib import Path
 from sidebyside import envoy, haproxy, nginx, turnout
 from sidebyside.processes import Child, Cores, wait_until
 from sidebyside.setup import Launch, Setup, free_port
-from sidebyside.upstream import upstream_argv
+from sidebyside.upstream import UpstreamArgv, upstream_argv
 from sidebyside.work import Table
 
 PROXIES: dict[str, Callable[[Setup], Launch]] = {
@@ -25,8 +26,13 @@ VARIANTS: dict[str, Callable[[Setup], Launch]] = {
     "turnout armed": turnout.prepare_armed,
     "envoy pair": envoy.prepare_pair,
     "envoy armed": envoy.prepare_armed,
+    "turnout grpc": turnout.prepare_grpc,
+    "envoy grpc": envoy.prepare_grpc,
+    "nginx grpc": nginx.prepare_grpc,
+    "haproxy grpc": haproxy.prepare_grpc,
 }
-"""Of some of them, the same with two endpoints, and that with all that there is for models that fail."""
+"""Of some of them, the same with two endpoints, that with all that there is for models that fail, and HTTP/2 on both
+sides."""
 
 _START_S = 60.0
 """A table of 10,000 rules is read in this time by all of them."""
@@ -54,7 +60,8 @@ class Runner:
 class Stage:
     """Use as a context manager: leaving it ends all that was started, in whatever way it is left."""
 
-    def __init__(self, folder: Path, cores: Cores) -> None:
+    def __init__(self, folder: Path, cores: Cores, upstream: UpstreamArgv = upstream_argv) -> None:
+        self._upstream = upstream
         self._folder = folder
         self._cores = cores
         self._stack = ExitStack()
@@ -62,11 +69,11 @@ class Stage:
 
     def __enter__(self) -> "Stage":
         self._folder.mkdir(parents=True)
-        argv = upstream_argv(self._folder, *self.ports)
+        argv = self._upstream(self._folder, *self.ports)
         with ExitStack() as stack:
             child = stack.enter_context(Child(argv, self._folder / "upstream.log"))
             for port in self.ports:
-                wait_answer(child, port, "/")
+                wait_accept(child, port)
             self._stack = stack.pop_all()
         return self
 
@@ -94,15 +101,26 @@ class Stage:
         return Runner(lane, setup, launch, child)
 
     def wait_ready(self, runner: Runner) -> None:
-        """Return when the admin says so and the listener answers."""
+        """Return when the admin says so and the listener takes connections."""
         wait_answer(runner.child, runner.setup.admin, runner.launch.ready_path, (200,))
-        wait_answer(runner.child, runner.setup.listen, "/")
+        wait_accept(runner.child, runner.setup.listen)
 
 
 def wait_answer(child: Child, port: int, path: str, statuses: tuple[int, ...] = ()) -> None:
     """Return when a GET is answered (with one of `statuses`). Raises ProcessDied, TimeoutError."""
     what = f"{child.argv[0]} answers {path} on port {port}"
     wait_until(lambda: answers(child, port, path, statuses), what, _START_S)
+
+
+def wait_accept(child: Child, port: int) -> None:
+    """Return when a connection is accepted, whatever is to be spoken on it. Raises ProcessDied, TimeoutError."""
+    wait_until(lambda: _accepts(child, port), f"{child.argv[0]} accepts connections on port {port}", _START_S)
+
+
+def _accepts(child: Child, port: int) -> bool:
+    child.check()
+    with socket.socket() as s:
+        return s.connect_ex(("127.0.0.1", port)) == 0
 
 
 def answers(child: Child, port: int, path: str, statuses: tuple[int, ...] = ()) -> bool:

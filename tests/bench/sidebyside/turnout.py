@@ -43,6 +43,11 @@ def prepare_armed(setup: Setup) -> Launch:
     return _prepare(setup, rule_file(setup.table, setup.stable, setup.canary, pair=True, armed=True))
 
 
+def prepare_grpc(setup: Setup) -> Launch:
+    """With HTTP/2 to the upstream; to clients it is spoken where they begin so."""
+    return _prepare(setup, rule_file(setup.table, setup.stable, setup.canary, protocol="h2c"))
+
+
 def _prepare(setup: Setup, text: str) -> Launch:
     rules = setup.folder / "rules.yaml"
     rules.write_text(text)
@@ -59,10 +64,12 @@ def _prepare(setup: Setup, text: str) -> Launch:
     )
 
 
-def rule_file(table: Table, stable: int, canary: int, *, pair: bool = False, armed: bool = False) -> str:
+def rule_file(
+    table: Table, stable: int, canary: int, *, pair: bool = False, armed: bool = False, protocol: str = "http1"
+) -> str:
     """The table as Gateway API documents and two Predictors."""
     addresses = ("127.0.0.1", "127.0.0.2") if pair else ("127.0.0.1",)
-    more = _ARMED_PREDICTOR if armed else ""
+    more = f"  protocol: {protocol}\n" + (_ARMED_PREDICTOR if armed else "")
     documents = [_predictor(name, port, addresses, more) for name, port in (("stable", stable), ("canary", canary))]
     for host, rules in table.by_host().items():
         for start in range(0, len(rules), _RULES_A_DOCUMENT):

@@ -6,18 +6,29 @@ them; the median of a proxy's turns is what counts.
 
 import statistics
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from sidebyside.checks import AccessLog, check_answers, check_load, check_split
-from sidebyside.load import Load, Target, at_rate, saturate
+from sidebyside.load import Load, Target, at_rate, saturate, stream
 from sidebyside.processes import busy_s
 from sidebyside.stage import Runner
 from sidebyside.work import FIXED_RATE, Shape
 
 SATURATION = "saturation"
 FIXED = "fixed rate"
+FEW, MANY = "4 × 10", "1 × 100"
+"""Connections of HTTP/2, and streams at a time on each of them, as fast as it goes."""
+
+LOADS: dict[str, Callable[[Target, float], Load]] = {
+    SATURATION: saturate,
+    FIXED: lambda target, seconds: at_rate(target, FIXED_RATE, seconds),
+    FEW: lambda target, seconds: stream(target, 4, 10, seconds),
+    MANY: lambda target, seconds: stream(target, 1, 100, seconds),
+}
+"""Name of a kind of load → what makes it."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +65,7 @@ def measure(runners: list[Runner], shape: Shape, plan: Plan, loads: tuple[str, .
     seats = [Seat(runner, Target(folder, runner.setup.listen, runner.lane.table, shape)) for runner in runners]
     for seat in seats:
         check_split(seat.runner, seat.target)
-        seat.log.expect(saturate(seat.target, plan.warm_up_s).requests)
+        seat.log.expect(LOADS[loads[0]](seat.target, plan.warm_up_s).requests)
     turns = [seat.take_turn(load, plan.seconds) for _ in range(plan.turns) for load in loads for seat in seats]
     for seat in seats:
         seat.log.settle()
@@ -76,7 +87,7 @@ class Seat:
         self.log.settle()
         check_answers(self.runner, target)
         before_s, busy_before_s, began_s = child.cpu_s(), busy_s(child.cores), time.monotonic()
-        load = saturate(target, seconds) if kind == SATURATION else at_rate(target, FIXED_RATE, seconds)
+        load = LOADS[kind](target, seconds)
         cpu_s, seconds_passed = child.cpu_s() - before_s, time.monotonic() - began_s
         others_s = max(0.0, busy_s(child.cores) - busy_before_s - cpu_s)
         check_load(self.runner.lane.label, load, target)

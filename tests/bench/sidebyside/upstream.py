@@ -1,4 +1,4 @@
-"""The upstream of all proxies: one nginx worker on two ports that answers fixed V2 responses.
+"""The upstreams of all proxies. That of HTTP/1 is one nginx worker on two ports that answers fixed V2 responses.
 
 It reads the whole request body before it answers, as a model server does; a plain `return` answers first, and a
 proxy that sees an answer before it has sent the body may close the connection (Envoy does). nginx reads a
@@ -6,6 +6,8 @@ body for `mirror`; then `empty_gif`, which refuses POST without touching a file,
 answer names the port in `X-Upstream`, by which the split is checked.
 """
 
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from sidebyside.tools import find_tool
@@ -21,6 +23,14 @@ def upstream_argv(folder: Path, stable: int, canary: int) -> list[str]:
     config = folder / "upstream.conf"
     config.write_text(_config(folder, stable, canary))
     return [find_tool("nginx"), "-c", str(config), "-p", str(folder), "-e", "stderr"]
+
+
+def grpc_upstream_argv(_folder: Path, stable: int, canary: int) -> list[str]:
+    """The command that runs the upstream of gRPC (`grpc_upstream`) in the foreground."""
+    return [sys.executable, str(Path(__file__).with_name("grpc_upstream.py")), str(stable), str(canary)]
+
+
+UpstreamArgv = Callable[[Path, int, int], list[str]]
 
 
 def _config(folder: Path, stable: int, canary: int) -> str:

@@ -42,9 +42,17 @@ async def until(condition: Callable[[], Any], within_s: float = 20) -> Any:
 
 
 class Proxy:
-    """`rules` is the file that it watches. To be closed, whatever happens."""
+    """`rules` is the file that it watches, `stdout` a descriptor. To be closed, whatever happens."""
 
-    def __init__(self, folder: Path, rules: str, *arguments: str, host: str = "127.0.0.1", workers: int = 1) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        rules: str,
+        *arguments: str,
+        host: str = "127.0.0.1",
+        workers: int = 1,
+        stdout: int | None = None,
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.host = host
         self.rules = folder / "rules.yaml"
@@ -59,7 +67,7 @@ class Proxy:
             "--access-log", str(self.access_log), *arguments,
         ]  # fmt: skip
         with self.event_log.open("wb") as stderr:
-            self.process = subprocess.Popen(command, stderr=stderr)
+            self.process = subprocess.Popen(command, stdout=stdout, stderr=stderr)
         self._wait_until_ready()
 
     # The process

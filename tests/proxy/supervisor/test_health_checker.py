@@ -21,13 +21,13 @@ class FakeProber:
         self.warm_timeouts_s: list[float] = []
         self.enough = asyncio.Event()
 
-    async def check(self, config: HealthCheck, address: Address) -> Result:
+    async def check(self, config: HealthCheck, address: Address, tls: object) -> Result:
         self.times.append(asyncio.get_running_loop().time())
         if len(self.times) > CHECKS:
             self.enough.set()
         return Result("passed")
 
-    async def warm(self, config: HealthCheck, address: Address) -> Result:
+    async def warm(self, config: HealthCheck, address: Address, tls: object) -> Result:
         assert config.warm is WARM
         self.warm_timeouts_s.append(config.warm_timeout_s)
         return Result("passed")

@@ -150,6 +150,14 @@ async def test_a_taken_port_is_one_line_that_names_it(start_proxy_process, make_
         assert "Traceback" not in proxy.log()
 
 
+async def test_an_access_log_that_cannot_be_opened_is_one_line(start_proxy_process, make_snapshot, tmp_path):
+    path = tmp_path / "missing" / "access.log"
+    proxy = await start_proxy_process(make_snapshot(), worker=Options(access_log=str(path)))
+    assert await asyncio.wait_for(proxy.process.wait(), 10) == 1
+    assert f"cannot write the access log {path}: No such file or directory" in proxy.log()
+    assert len(proxy.log().splitlines()) == 1
+
+
 async def test_a_hot_restart_refuses_no_connection(start_proxy_process, make_snapshot):
     proxy = await start_proxy_process(make_snapshot(), workers=2)
     await proxy.ready()

@@ -1,6 +1,9 @@
 """What limit of memory holds, read from the trees that kernels and container runtimes show."""
 
+import subprocess
+import sys
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 
@@ -89,3 +92,25 @@ def test_memory_in_use_is_seen_and_given_back() -> None:
     memory.shrink()
     assert memory.resident() < before + 30 * MIB
     memory.close()
+
+
+def test_bodies_that_come_and_go_take_no_fresh_pages() -> None:
+    """In a process of its own, since it holds for all of one."""
+    script = """
+        import resource
+        from turnout.proxy.worker.memory import keep_freed_memory
+        def faults():
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+            for _ in range(100):
+                bodies = [bytes(100_000) for _ in range(16)], bytes(256_000)
+                del bodies
+            return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+        before = faults()
+        keep_freed_memory()
+        faults()
+        print(before, faults())
+    """
+    done = subprocess.run([sys.executable, "-c", dedent(script)], capture_output=True, text=True, check=True)
+    before, after = map(int, done.stdout.split())
+    assert before > 1_000
+    assert after < 100

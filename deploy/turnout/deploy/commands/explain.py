@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     snapshot, origins = load_rules(arguments.paths)
     listener = select_listener(snapshot, arguments.listener, arguments.port)
-    peer = make_peer(arguments.client)
+    peer = make_peer(arguments.client, listener)
     headers = [*arguments.header, *([f"Cookie: {'; '.join(arguments.cookie)}"] if arguments.cookie else [])]
     asked = Asked(arguments.method, arguments.path, arguments.query, arguments.grpc)
     table = make_table(snapshot, listener)

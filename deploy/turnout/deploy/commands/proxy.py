@@ -91,6 +91,12 @@ def _add_timeouts(parser: argparse.ArgumentParser, worker: Options) -> None:
             worker.head_timeout_s,
             "how long a client may take to send a request's head",
         ),
+        (
+            "--handshake-timeout",
+            timeout_s,
+            worker.handshake_timeout_s,
+            "how long a TLS handshake may take",
+        ),
         ("--idle-timeout", timeout_s, worker.idle_timeout_s, "how long a request or answer may stand still"),
         (
             "--downstream-idle-timeout",
@@ -150,6 +156,7 @@ def options(arguments: argparse.Namespace) -> ProxyOptions:
             access_log=arguments.access_log,
             access_log_format=arguments.access_log_format,
             head_timeout_s=arguments.head_timeout,
+            handshake_timeout_s=arguments.handshake_timeout,
             idle_timeout_s=arguments.idle_timeout,
             downstream_idle_timeout_s=arguments.downstream_idle_timeout,
             drain_timeout_s=arguments.drain_timeout,
@@ -197,6 +204,7 @@ def command(options: ProxyOptions, source: Iterable[str]) -> list[str]:
         "--access-log": worker.access_log,
         "--access-log-format": worker.access_log_format,
         "--head-timeout": duration_text(worker.head_timeout_s),
+        "--handshake-timeout": duration_text(worker.handshake_timeout_s),
         "--idle-timeout": duration_text(worker.idle_timeout_s),
         "--downstream-idle-timeout": duration_text(worker.downstream_idle_timeout_s),
         "--drain-timeout": duration_text(worker.drain_timeout_s),

@@ -19,6 +19,8 @@ _CONDITIONS = {
 
 def before_backends(outcome: Outcome) -> Iterator[str]:
     """What happens to a request first."""
+    for patterns in outcome.allowed_identities:
+        yield f"clients   whose certificates say {' or '.join(patterns)}; others get 403 UAEX"
     if outcome.rate_limit is not None:
         yield f"limit     {_limit(outcome.rate_limit)}"
     if outcome.fault is not None:

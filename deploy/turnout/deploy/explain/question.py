@@ -20,13 +20,15 @@ from turnout.proxy.telemetry.layout import route_keys
 from turnout.rules.snapshot import Listener, Snapshot
 
 
-def make_peer(address: str) -> Peer:
-    """A client at this address, trusted as without `--trusted`. Raises UsageError for what is none."""
+def make_peer(address: str, listener: Listener) -> Peer:
+    """A client at this address, trusted as without `--trusted`, that speaks what the listener does. Raises UsageError
+    for what is no address."""
     try:
         ip_address(address)
     except ValueError as error:
         raise UsageError(f"--client {address!r}: {error}") from error
-    return Trust(Options().trusted).look_up(address)
+    found = Trust(Options().trusted).look_up(address)
+    return found if listener.tls is None else Peer(found.address, trusted=found.trusted, scheme="https")
 
 
 def select_listener(snapshot: Snapshot, name: str | None, port: int | None) -> Listener:

@@ -117,7 +117,8 @@ class Cluster:
         self.config = config
         balancing, outliers = config.load_balancing, config.outlier_detection
         self.decay_s = balancing.decay_s if balancing.policy == "peak_ewma" else 0.0
-        self.multiplexes = config.protocol != "http1"
+        # What is not known before the handshake ("auto") is limited as if each request took a connection.
+        self.multiplexes = config.protocol in ("h2c", "h2")
         self.keeps_latency = outliers is not None and outliers.latency is not None
         self.hash_of: HashOf | None = compile_hash_key(balancing.hash_on) if balancing.hash_on else None
         if self._balancing != balancing:

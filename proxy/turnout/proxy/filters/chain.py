@@ -4,6 +4,7 @@ match and is compiled into the route; these hold for every request.
 
 from collections.abc import Callable
 
+from turnout.proxy.filters.client_cert import set_client_cert
 from turnout.proxy.filters.forwarded import append_forwarded
 from turnout.proxy.filters.peer import Peer
 from turnout.proxy.filters.request_id import ensure_request_id, make_request_id
@@ -13,11 +14,12 @@ from turnout.proxy.http.names import Mark
 
 REQUEST_FILTERS: tuple[Callable[[RequestHead, Peer], None], ...] = (
     drop_steering,  # first: nothing below may see what an untrusted peer made up
+    set_client_cert,  # the same: rules and upstreams may believe what it says
     append_forwarded,  # before the match, so that rules see what the upstream will
     ensure_request_id,  # last: from here on an answer can name the request
 )
 
-_TOUCHED = int(Mark.STEERING | Mark.FORWARDED_FOR | Mark.FORWARDED_PROTO | Mark.REQUEST_ID)
+_TOUCHED = int(Mark.STEERING | Mark.FORWARDED_FOR | Mark.FORWARDED_PROTO | Mark.REQUEST_ID | Mark.CLIENT_CERT)
 
 
 def apply_request_filters(head: RequestHead, peer: Peer) -> None:
@@ -27,4 +29,4 @@ def apply_request_filters(head: RequestHead, peer: Peer) -> None:
             apply(head, peer)
     else:
         head.request_id = request_id = make_request_id()
-        head.add_marked(peer.block + request_id)
+        head.add_with_id(peer.block, peer.fields, request_id)

@@ -19,9 +19,9 @@ def append_forwarded(head: RequestHead, peer: Peer) -> None:
     else:
         head.add_marked(_FOR_FIELD + peer.address)
     if not marks & _PROTO:
-        head.add_marked(b"\r\nx-forwarded-proto: http")
+        head.add_marked(b"\r\nx-forwarded-proto: " + peer.scheme)
     elif not peer.trusted or head.find(b"x-forwarded-proto") is None:
-        head.set(b"x-forwarded-proto", b"http")
+        head.set(b"x-forwarded-proto", peer.scheme)
 
 
 def _append_address(head: RequestHead, address: bytes) -> None:

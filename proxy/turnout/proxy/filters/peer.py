@@ -1,15 +1,33 @@
 """Who is on the other side of a downstream connection."""
 
+from turnout.proxy.http.head import Fields, read_block
+from turnout.proxy.telemetry.access_log import escape
+
 
 class Peer:
-    """An address as text, and whether what it says to steer us is believed (`--trusted`)."""
+    """An address as text, whether what it says to steer us is believed (`--trusted`), and the scheme that it speaks.
 
-    __slots__ = ("address", "block", "forwarded", "trusted")
+    `identity` is the URI in the certificate that it has shown, empty for none; `certificate` the value of
+    `x-forwarded-client-cert` that upstreams are told of it, empty if it has shown none.
+    """
 
-    def __init__(self, address: bytes, *, trusted: bool) -> None:
+    __slots__ = (
+        "address", "block", "certificate", "fields", "forwarded", "identity", "logged_identity", "scheme", "trusted",
+    )  # fmt: skip
+
+    def __init__(
+        self, address: bytes, *, trusted: bool, scheme: str = "http", identity: str = "", certificate: bytes = b""
+    ) -> None:
         self.address = address
         self.trusted = trusted
-        self.forwarded = b"\r\nx-forwarded-for: %b\r\nx-forwarded-proto: http" % address
+        self.scheme = scheme.encode()
+        self.identity = identity
+        self.logged_identity = escape(identity.encode())
+        self.certificate = certificate
+        shown = b"\r\nx-forwarded-client-cert: " + certificate if certificate else b""
+        self.forwarded = b"\r\nx-forwarded-for: %b\r\nx-forwarded-proto: %b" % (address, self.scheme)
         """What is added to a request that comes without forwarding fields of its own."""
-        self.block = self.forwarded + b"\r\nx-request-id: "
-        """The same, and the id is to follow."""
+        self.block = shown + self.forwarded + b"\r\nx-request-id: "
+        """The same, with what is told of its certificate, and the id is to follow."""
+        self.fields: Fields = read_block(shown + self.forwarded)
+        """What is added so, read; without the id."""

@@ -24,6 +24,8 @@ MAX_ANSWERS = 64
 NO_FIELDS: Fields = []
 """The trailers of a message that has none; never changed."""
 
+NO_SECRETS: frozenset[bytes] = frozenset()
+
 NO_NAMES: list[bytes] = []
 """What Connection names in a message that has none; never changed."""
 
@@ -36,13 +38,19 @@ def make_block(fields: Iterable[tuple[bytes, bytes]]) -> bytes:
     return b"".join([b"\r\n%b: %b" % field for field in fields])
 
 
+def read_block(block: bytes) -> Fields:
+    """The fields of a block; names in lower case."""
+    return [(name.lower(), value.rstrip(b" \t")) for name, value in _find_fields(block)]
+
+
 class Head:
     """What requests and responses share. Names that are asked for or added are in lower case.
 
     `named` is what Connection named, in lower case: such a field was removed, and may not come as a trailer either.
+    `secrets` are the names of fields that no HPACK table may learn, since they came so (RFC 7541 §7.1.3).
     """
 
-    __slots__ = ("_answers", "_fields", "_lower", "block", "length", "marks", "named", "trailers")
+    __slots__ = ("_answers", "_fields", "_lower", "block", "length", "marks", "named", "secrets", "trailers")
 
     def __init__(self, fields: Iterable[tuple[bytes, bytes]] = ()) -> None:
         self.block = make_block(fields) if fields else b""
@@ -50,15 +58,16 @@ class Head:
         self.length = 0
         self.trailers = NO_FIELDS
         self.named = NO_NAMES
+        self.secrets = NO_SECRETS
         self._fields: Fields | None = None
         self._lower: bytes | None = None
         self._answers: dict[bytes, bytes | None] | None = None
 
     @property
     def fields(self) -> Fields:
-        """Name, in lower case, and value of each field; a list to be read, not changed."""
+        """Name, in lower case, and value of each field; a list to be read, not changed. Copies share what was read."""
         if self._fields is None:
-            self._fields = [(name.lower(), value.rstrip(b" \t")) for name, value in _find_fields(self.block)]
+            self._fields = read_block(self.block)
         return self._fields
 
     def get(self, name: bytes) -> bytes | None:
@@ -95,12 +104,29 @@ class Head:
 
     def add_block(self, block: bytes) -> None:
         """Add fields that are in their form already."""
-        self.set_block(self.block + block)
+        self.add_marked(block)
+        self._answers = None
 
     def add_marked(self, block: bytes) -> None:
         """Add fields that are in their form already, whose names all have a Mark."""
         self.block += block
-        self._fields = self._lower = None
+        self._lower = None
+        if self._fields is not None:
+            self._fields = self._fields + read_block(block)
+
+    def add_read(self, block: bytes, fields: Fields) -> None:
+        """The same, of a block that has been read."""
+        self.block += block
+        self._lower = None
+        if self._fields is not None:
+            self._fields = self._fields + fields
+
+    def add_with_id(self, start: bytes, fields: Fields, request_id: bytes) -> None:
+        """Add `start`, which reads as `fields` and ends with the name of the id's field, and the id."""
+        self.block += start + request_id
+        self._lower = None
+        if self._fields is not None:
+            self._fields = [*self._fields, *fields, (b"x-request-id", request_id)]
 
     def set_block(self, block: bytes) -> None:
         """Replace all fields."""
@@ -111,12 +137,17 @@ class Head:
         """Let what `get` finds in one copy of this head be known to all; fields with a Mark each has for itself."""
         self._answers = {}
 
+    def set_fields(self, fields: Fields) -> None:
+        """Replace all fields by these, whose names are in lower case; the list is not to be changed any more."""
+        self.set_block(make_block(fields))
+        self._fields = fields
+
     def set(self, name: bytes, value: bytes) -> None:
         self.remove((name,))
         self.add(name, value)
 
     def remove(self, names: Collection[bytes]) -> None:
-        self.set_block(make_block([field for field in self.fields if field[0] not in names]))
+        self.set_fields([field for field in self.fields if field[0] not in names])
 
     def remove_named(self, tokens: list[bytes]) -> None:
         """Remove the fields that Connection names (RFC 9110 §7.6.1)."""
@@ -144,6 +175,7 @@ class RequestHead(Head):
         self.marks = self.length = 0
         self.trailers = NO_FIELDS
         self.named = NO_NAMES
+        self.secrets = NO_SECRETS
         self._fields = self._lower = self._answers = None
         self.method = self.path = self.authority = self.request_id = self.trace_id = self.upgrade = b""
         self.grpc_timeout = b""
@@ -161,7 +193,9 @@ class RequestHead(Head):
         head.length = self.length
         head.trailers = NO_FIELDS
         head.named = self.named
-        head._fields = head._lower = None
+        head.secrets = self.secrets
+        head._fields = self._fields
+        head._lower = None
         head._answers = self._answers
         head.method = self.method
         head.path = self.path
@@ -195,6 +229,7 @@ class ResponseHead(Head):
         self.marks = self.length = 0
         self.trailers = NO_FIELDS
         self.named = NO_NAMES
+        self.secrets = NO_SECRETS
         self._fields = self._lower = self._answers = None
         self.status = status
         self.bodyless = False
@@ -210,7 +245,9 @@ class ResponseHead(Head):
         head.length = self.length
         head.trailers = NO_FIELDS
         head.named = self.named
-        head._fields = head._lower = None
+        head.secrets = self.secrets
+        head._fields = self._fields
+        head._lower = None
         head._answers = self._answers
         head.status = self.status
         head.bodyless = self.bodyless

@@ -34,8 +34,9 @@ class Mark(IntFlag):
     TRACEPARENT = 2_048
     STEERING = 4_096
     KEEP_ALIVE = 8_192
+    CLIENT_CERT = 16_384
     # Of gRPC calls alone, and in an attribute
-    GRPC_TIMEOUT = 16_384
+    GRPC_TIMEOUT = 32_768
 
 
 REQUEST_MARKS: dict[bytes, int] = {
@@ -51,6 +52,7 @@ REQUEST_MARKS: dict[bytes, int] = {
     b"expect": Mark.EXPECT,
     b"x-forwarded-for": Mark.FORWARDED_FOR,
     b"x-forwarded-proto": Mark.FORWARDED_PROTO,
+    b"x-forwarded-client-cert": Mark.CLIENT_CERT,
     b"x-request-id": Mark.REQUEST_ID,
     b"traceparent": Mark.TRACEPARENT,
     MODEL_NAME: Mark.STEERING,

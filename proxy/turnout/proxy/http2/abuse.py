@@ -16,24 +16,20 @@ RESET_BURST, RESET_RATE = 1_000.0, 50.0
 
 
 class Abuse:
-    """What one peer may still do."""
+    """What one peer may still do. A message, or a piece of one, that went by adds EARNED to `control`."""
 
-    __slots__ = ("_at", "_control", "_resets")
+    __slots__ = ("_at", "_resets", "control")
 
     def __init__(self, now: float) -> None:
         self._at = now
-        self._control = CONTROL_BURST
+        self.control = CONTROL_BURST
         self._resets = RESET_BURST
-
-    def earn(self) -> None:
-        """A message, or a piece of one, went by."""
-        self._control += EARNED
 
     def on_control(self, now: float) -> bool:
         """A frame that moves nothing came; whether it is within bounds."""
         self._fill(now)
-        self._control -= 1
-        return self._control >= 0
+        self.control -= 1
+        return self.control >= 0
 
     def on_reset(self, now: float) -> bool:
         """The peer reset a stream; whether it is within bounds."""
@@ -43,5 +39,5 @@ class Abuse:
 
     def _fill(self, now: float) -> None:
         passed, self._at = now - self._at, now
-        self._control = min(CONTROL_BURST, self._control + passed * CONTROL_RATE)
+        self.control = min(CONTROL_BURST, self.control + passed * CONTROL_RATE)
         self._resets = min(RESET_BURST, self._resets + passed * RESET_RATE)

@@ -53,4 +53,7 @@ def response_fields(head: ResponseHead) -> Fields:
 
 
 def trailer_fields(trailers: Fields) -> Fields:
-    return [(name.lower(), value) for name, value in trailers]
+    """One that came as never indexed goes out so: it is passed on as it is."""
+    if len(trailers) == 1 and trailers[0][0].islower():
+        return trailers  # as most are
+    return [field if type(field) is not tuple else (field[0].lower(), field[1]) for field in trailers]

@@ -5,49 +5,103 @@ The head is what it would be from HTTP/1.1, so all rooms above treat both alike.
 """
 
 from base64 import b64encode
+from collections.abc import Callable
+from operator import itemgetter
 from random import randbytes
 
 from turnout.proxy.errors import HEAD_TOO_LARGE, METHOD_UNSUPPORTED
 from turnout.proxy.http.fields import MalformedError, RefusedError, parse_length
-from turnout.proxy.http.head import CHUNKED, RequestHead, make_block
-from turnout.proxy.http.known import KnownHeads
+from turnout.proxy.http.head import CHUNKED, RequestHead
+from turnout.proxy.http.known import MAX_KNOWN, MAX_KNOWN_BYTES, KnownHeads
 from turnout.proxy.http.names import REQUEST_MARKS, Mark
 from turnout.proxy.http.target import Authorities, Targets, split_target
-from turnout.proxy.http2.fields import FieldTuple, Marks, size_of
+from turnout.proxy.http2.fields import FieldTuple, Marks, find_secrets, size_of
 from turnout.proxy.telemetry.trace import read_trace_id
 
 _HOST, _LENGTH, _TE = int(Mark.HOST), int(Mark.CONTENT_LENGTH), int(Mark.TE)
 _TRACEPARENT, _GRPC_TIMEOUT = int(Mark.TRACEPARENT), int(Mark.GRPC_TIMEOUT)
-_UNKEPT = int(Mark.REQUEST_ID | Mark.TRACEPARENT | Mark.UPGRADE)
+_REQUEST_ID, _UPGRADE = int(Mark.REQUEST_ID), int(Mark.UPGRADE)
+_OWN = {
+    b"content-length": _LENGTH,
+    b"grpc-timeout": _GRPC_TIMEOUT,
+    b"traceparent": _TRACEPARENT,
+    b"x-request-id": _REQUEST_ID,
+}
+"""Fields that are each request's own: heads are known without them."""
+_MAX_OWN_BYTES = 128
 _GRPC = b"application/grpc"
 _COLON = 58
 _SCHEMES = frozenset({b"http", b"https"})
 
 
+_get_name = itemgetter(0)
+
+Key = tuple[FieldTuple, bool, frozenset[bytes]]
+"""The fields that a head shares with others, whether no body follows, and the names of all that are secret."""
+
+
+class Layout:
+    """Where in a head of these names the fields are that are each request's own, and the others; and what is secret.
+
+    Every head has several others: libnghttp2 has refused those without their pseudo-fields.
+    """
+
+    __slots__ = ("get_shared", "own", "secrets")
+
+    def __init__(self, names: tuple[bytes, ...], secrets: frozenset[bytes]) -> None:
+        self.secrets = secrets
+        self.own = tuple([at for at, name in enumerate(names) if name in _OWN])
+        self.get_shared: Callable[[FieldTuple], FieldTuple] = itemgetter(
+            *[at for at, name in enumerate(names) if name not in _OWN]
+        )
+
+
 class RequestHeads:
     """Reads heads; one for all connections of a worker. It keeps what it has learned, and nothing of any connection."""
 
-    __slots__ = ("_authorities", "_known", "_marks", "_max_bytes", "_targets")
+    __slots__ = ("_authorities", "_known", "_layouts", "_marks", "_max_bytes", "_targets")
 
     def __init__(self, max_head_bytes: int) -> None:
         self._marks = Marks(REQUEST_MARKS, steering=True)
         self._authorities = Authorities()
         self._targets = Targets()
-        self._known: KnownHeads[tuple[FieldTuple, bool], RequestHead] = KnownHeads()
+        self._known: KnownHeads[Key, RequestHead] = KnownHeads()
+        self._layouts: dict[tuple[tuple[bytes, ...], tuple[type, ...]], Layout] = {}
         self._max_bytes = max_head_bytes
 
     def read(self, fields: FieldTuple, end: bool) -> RequestHead:
         """The head in `fields`; `end`: no body follows. Raises MalformedError or RefusedError."""
-        known = self._known.heads.get((fields, end))
+        names, kinds = tuple(map(_get_name, fields)), tuple(map(type, fields))
+        layout = self._layouts.get((names, kinds)) or self._lay_out(names, kinds, fields)
+        own = [fields[at] for at in layout.own] if layout.own else None
+        shared = layout.get_shared(fields) if own else fields
+        key = shared, end, layout.secrets
+        known = self._known.heads.get(key)
         if known is not None:
-            return known.copy()
+            head = known.copy()
+            if not own or _fill(head, own):
+                return head
         size = size_of(fields)
         if size > self._max_bytes:
             raise RefusedError(HEAD_TOO_LARGE)
         head = self._read(fields, end)
-        if not head.marks & _UNKEPT and self._known.comes_again((fields, end), size):
-            self._known.keep((fields, end), head)
+        head.secrets = key[2]
+        if known is None and self._known.comes_again(key, size):
+            self._keep(key, self._read(shared, end) if own else head)
         return head
+
+    def _lay_out(self, names: tuple[bytes, ...], kinds: tuple[type, ...], fields: FieldTuple) -> "Layout":
+        layout = Layout(names, find_secrets(fields))
+        if sum(map(len, names)) <= MAX_KNOWN_BYTES:
+            if len(self._layouts) >= MAX_KNOWN:
+                self._layouts.clear()
+            self._layouts[names, kinds] = layout
+        return layout
+
+    def _keep(self, key: Key, head: RequestHead) -> None:
+        if not head.marks & _UPGRADE:  # whose key is made anew for each
+            head.secrets = key[2]
+            self._known.keep(key, head)
 
     def _read(self, fields: FieldTuple, end: bool) -> RequestHead:
         head = RequestHead()
@@ -92,7 +146,7 @@ class RequestHeads:
                 head.marks |= _GRPC_TIMEOUT
             else:
                 kept.append((b"grpc-timeout", timeout))
-        head.block = make_block(kept)
+        head.set_fields(kept)
         self._apply_target(head, pseudo, host)
         if not end and not head.marks & _LENGTH and not head.upgrade:
             head.length = CHUNKED
@@ -122,8 +176,31 @@ class RequestHeads:
     def _split_target(self, head: RequestHead, target: bytes) -> None:
         if target[:1] != b"/" and target != b"*":
             raise MalformedError("the :path is not in origin-form")
+        if not target.isascii():  # libnghttp2 lets it through; in HTTP/1 it is refused by llhttp
+            raise MalformedError("a byte above ASCII in the :path")
         head.path, head.query, _ = split_target(target, head.method)
         self._targets.learn(target, head.path, head.query)
+
+
+def _fill(head: RequestHead, own: list[tuple[bytes, bytes]]) -> bool:
+    """Add a request's own fields to what is known of it; whether that could be done, so that it need not be read."""
+    for field in own:
+        name, value = field
+        mark = _OWN[name]
+        if mark & head.marks or len(value) > _MAX_OWN_BYTES:
+            return False
+        if mark == _LENGTH:
+            head.length = parse_length(value)
+        elif mark == _GRPC_TIMEOUT:
+            if not head.grpc:
+                return False
+            head.grpc_timeout = value
+        else:
+            head.add_read(b"\r\n%b: %b" % field, [(name, value)])
+            if mark == _TRACEPARENT:
+                head.trace_id = read_trace_id(value)
+        head.marks |= mark
+    return True
 
 
 def _apply_connect(head: RequestHead, pseudo: dict[bytes, bytes]) -> None:

@@ -1,10 +1,10 @@
 """A response's head from the fields of an HTTP/2 stream (RFC 9113 §8.3.2)."""
 
 from turnout.proxy.http.fields import MalformedError, parse_length
-from turnout.proxy.http.head import CHUNKED, ResponseHead, make_block
+from turnout.proxy.http.head import CHUNKED, ResponseHead
 from turnout.proxy.http.known import KnownHeads
 from turnout.proxy.http.names import RESPONSE_MARKS, Mark
-from turnout.proxy.http2.fields import FieldTuple, Marks, size_of
+from turnout.proxy.http2.fields import FieldTuple, Marks, Trailers, find_secrets, size_of
 
 _LENGTH = int(Mark.CONTENT_LENGTH)
 _COLON = 58
@@ -13,24 +13,27 @@ _COLON = 58
 class ResponseHeads:
     """Reads heads; one for all connections of a worker. It keeps what it has learned, and nothing of any connection."""
 
-    __slots__ = ("_known", "_marks", "_max_bytes")
+    __slots__ = ("_known", "_marks", "_max_bytes", "trailers")
 
     def __init__(self, max_head_bytes: int) -> None:
         self._marks = Marks(RESPONSE_MARKS)
-        self._known: KnownHeads[tuple[FieldTuple, bool], ResponseHead] = KnownHeads()
+        self._known: KnownHeads[tuple[FieldTuple, bool, frozenset[bytes]], ResponseHead] = KnownHeads()
         self._max_bytes = max_head_bytes
+        self.trailers = Trailers()
 
     def read(self, fields: FieldTuple, end: bool) -> ResponseHead:
         """The head in `fields`; `end`: no body follows. Raises MalformedError."""
-        known = self._known.heads.get((fields, end))
+        key = fields, end, find_secrets(fields)
+        known = self._known.heads.get(key)
         if known is not None:
             return known.copy()
         size = size_of(fields)
         if size > self._max_bytes:
             raise MalformedError("the head is too large")
         head = self._read(fields, end)
-        if self._known.comes_again((fields, end), size):
-            self._known.keep((fields, end), head)
+        head.secrets = key[2]
+        if self._known.comes_again(key, size):
+            self._known.keep(key, head)
         return head
 
     def _read(self, fields: FieldTuple, end: bool) -> ResponseHead:
@@ -46,7 +49,7 @@ class ResponseHeads:
                 head.length = parse_length(value)
             elif not mark:
                 kept.append((name, value))
-        head.block = make_block(kept)
+        head.set_fields(kept)
         if not end and not head.marks & _LENGTH:
             head.length = CHUNKED
         return head

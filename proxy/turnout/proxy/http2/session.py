@@ -4,6 +4,7 @@ libnghttp2 through `ngh2` does the frames, HPACK, the windows and the states of 
 This is the one module that knows it. Rules of the house:
 
 * A head and what is already there of the body, with the trailers, are told in one call: a small message is one event.
+  So streams are told of in the order in which what they say is complete; each by itself in the order of its frames.
 * Every received byte is given back to the windows by `acknowledge`, and only by that: a stream whose reader waits is
   not acknowledged, so that it stalls, and it alone. The connection's window is that of many streams.
 * A stream ends with `on_closed`, exactly once, whoever ended it. What is sent to one that is over is dropped.
@@ -12,28 +13,36 @@ This is the one module that knows it. Rules of the house:
 """
 
 from enum import IntEnum
+from operator import itemgetter
 from typing import Any, Protocol
 
 import ngh2
 
-from turnout.proxy.http.head import Data, Fields
-from turnout.proxy.http2.abuse import Abuse
+from turnout.proxy.http.head import NO_SECRETS, Data, Fields
+from turnout.proxy.http2.abuse import EARNED, Abuse
 from turnout.proxy.http2.fields import FieldTuple
 
 Event = Any
 """One of ngh2's events; which attributes each has goes by its type."""
+Begun = tuple[FieldTuple, bytes]
+"""A head, and the first piece of the body."""
 
 STREAM_WINDOW_BYTES = 262_144
 CONNECTION_WINDOW_BYTES = 64 << 20
 """So many bytes that were not passed on yet may be held for one stream, and for all of a connection."""
 MAX_STREAMS = 1_024
 """Streams that a client may have open at a time on one connection; Envoy's default since 1.36."""
+INITIAL_MAX_STREAMS = 100
+"""What we may open before the peer's SETTINGS say how many (RFC 9113 §6.5.2 leaves it open)."""
 MAX_WRITE_BYTES = 262_144
 """What is taken at a time, so that no more than this is in the transport beyond its high-water mark."""
 HEAD_SLACK = 2
 """Heads of up to so many times the limit are read, so that they can be answered 431; beyond, the connection ends."""
 
 _GOAWAY = 7
+_get_name = itemgetter(0)
+_REQUEST, _RESPONSE, _DATA = ngh2.RequestReceived, ngh2.ResponseReceived, ngh2.DataReceived
+_TRAILERS, _CLOSED = ngh2.TrailersReceived, ngh2.StreamClosed
 
 
 class Error(IntEnum):
@@ -53,6 +62,10 @@ class Error(IntEnum):
     ENHANCE_YOUR_CALM = 11
     INADEQUATE_SECURITY = 12
     HTTP_1_1_REQUIRED = 13
+
+
+_FAULTS = frozenset({Error.PROTOCOL_ERROR, Error.FLOW_CONTROL_ERROR, Error.STREAM_CLOSED, Error.FRAME_SIZE_ERROR})
+"""Codes of streams that the session ends, since what comes on them is malformed."""
 
 
 class Handler(Protocol):
@@ -86,20 +99,28 @@ class Handler(Protocol):
 class Session:
     """A connection's protocol. `server`: we answer. What `handler` is told comes from within `feed` and `take`."""
 
-    __slots__ = ("_abuse", "_connection", "_farewell", "_handler", "_last_stream_id", "ended")
+    __slots__ = (
+        "_abuse", "_connection", "_explained", "_farewell", "_handler", "_last_stream_id", "_ping_due",
+        "_server", "ended", "peer_max_streams",
+    )  # fmt: skip
 
     def __init__(self, handler: Handler, *, server: bool, max_head_bytes: int, now: float) -> None:
         self._handler = handler
         self._abuse = Abuse(now)
         self._farewell = b""
+        self._explained = False
+        """Whether the peer, or we, have given a reason for the end that is to come."""
+        self._server = server
+        self._ping_due = False
         self._last_stream_id = 0
         self.ended = False
         """Nothing more is read; what `take` gives is the last."""
+        self.peer_max_streams = INITIAL_MAX_STREAMS
         self._connection = ngh2.Connection(
             ngh2.Role.SERVER if server else ngh2.Role.CLIENT,
             ngh2.Configuration(
                 auto_window_update=False,
-                peer_max_concurrent_streams=100,
+                peer_max_concurrent_streams=INITIAL_MAX_STREAMS,
                 max_inbound_header_list_size=HEAD_SLACK * max_head_bytes,
                 # Our own bound is met first, and says ENHANCE_YOUR_CALM.
                 stream_reset_rate_limit=(100_000, 100_000),
@@ -150,6 +171,9 @@ class Session:
         events = self._connection.events()
         if events:
             self._tell(events, now)
+        if self._ping_due and not self.ended:  # libnghttp2 lets a PING overtake a GOAWAY
+            self._ping_due = False
+            self._connection.ping()
         return data
 
     def _give_up(self, code: Error) -> None:
@@ -160,92 +184,128 @@ class Session:
     # Events
 
     def _tell(self, events: list[Event], now: float) -> None:
+        """Tell what came. A head waits for what follows of its message in the same events: writers that serve many
+        streams send the heads of all, then the bodies, then the trailers."""
         handler = self._handler
-        last = len(events)
-        at = 0
-        while at < last:
-            event = events[at]
-            at += 1
+        begun: dict[int, Begun] = {}
+        for event in events:
             kind = type(event)
-            if kind is ngh2.RequestReceived or kind is ngh2.ResponseReceived:
-                at = self._tell_head(events, at, event)
-            elif kind is ngh2.DataReceived:
-                data = event.data
-                if not data and not event.end_stream and not self._abuse.on_control(now):
+            if kind is _DATA:
+                stream_id, data, end = event.stream_id, event.data, event.end_stream
+                if not data and not end and not self._abuse.on_control(now):
                     self._calm("empty DATA frames")
                     return
-                handler.on_data(event.stream_id, data, event.end_stream)
-            elif kind is ngh2.StreamClosed:
-                handler.on_closed(event.stream_id, event.error_code)
-            elif kind is ngh2.TrailersReceived:
-                handler.on_trailers(event.stream_id, event.headers)
+                if stream_id not in begun:
+                    handler.on_data(stream_id, data, end)
+                    continue
+                fields, before = begun.pop(stream_id)
+                if before:
+                    handler.on_head(stream_id, fields, before, False, None)
+                    handler.on_data(stream_id, data, end)
+                elif end:
+                    handler.on_head(stream_id, fields, data, True, None)
+                else:
+                    begun[stream_id] = fields, data
+            elif kind is _CLOSED:
+                stream_id = event.stream_id
+                if stream_id in begun:
+                    handler.on_head(stream_id, *begun.pop(stream_id), False, None)
+                code = event.error_code
+                handler.on_closed(stream_id, code)
+                if code and code in _FAULTS and not self._bears_reset(now):
+                    self._calm("malformed messages")
+                    return
+            elif kind is _REQUEST or kind is _RESPONSE:
+                stream_id = event.stream_id
+                if stream_id > self._last_stream_id:
+                    self._last_stream_id = stream_id
+                    self._abuse.control += EARNED
+                if event.end_stream:
+                    handler.on_head(stream_id, event.headers, b"", True, None)
+                else:
+                    begun[stream_id] = event.headers, b""
+            elif kind is _TRAILERS:
+                stream_id = event.stream_id
+                if stream_id in begun:
+                    handler.on_head(stream_id, *begun.pop(stream_id), True, event.headers)
+                else:
+                    handler.on_trailers(stream_id, event.headers)
             elif not self._tell_rest(event, kind, now):
-                return
-
-    def _tell_head(self, events: list[Event], at: int, event: Event) -> int:
-        """A head, with what follows of its stream; where to go on is returned."""
-        stream_id, end = event.stream_id, event.end_stream
-        if stream_id > self._last_stream_id:
-            self._last_stream_id = stream_id
-            self._abuse.earn()
-        data, trailers = b"", None
-        if not end and at < len(events):
-            following = events[at]
-            kind = type(following)
-            if kind is ngh2.DataReceived and following.stream_id == stream_id:
-                data, end = following.data, following.end_stream
-                at += 1
-                if not end and at < len(events):
-                    following = events[at]
-                    kind = type(following)
-            if kind is ngh2.TrailersReceived and following.stream_id == stream_id:
-                trailers, end = following.headers, True
-                at += 1
-        self._handler.on_head(stream_id, event.headers, data, end, trailers)
-        return at
+                if not self.ended:
+                    return  # it is being ended, for abuse
+                break
+        for stream_id, head in begun.items():
+            handler.on_head(stream_id, *head, False, None)
 
     def _tell_rest(self, event: Event, kind: type[Event], now: float) -> bool:
         """What is not part of a message; False if the session has come to its end."""
         handler = self._handler
         if kind is ngh2.StreamReset:
-            if not self._abuse.on_reset(now):
+            if not self._bears_reset(now):
                 return self._calm("resets")
         elif kind is ngh2.InformationalResponseReceived:
             handler.on_interim(event.stream_id, event.headers)
         elif kind is ngh2.GoAwayReceived:
+            self._explained = True
             handler.on_goaway(event.last_stream_id, event.error_code)
         elif kind is ngh2.ConnectionClosed:
             self.ended = True
+            if event.error_code == Error.ENHANCE_YOUR_CALM and not self._explained:
+                handler.on_abuse("glitches")
             return False
-        elif kind is ngh2.PingAcknowledged:
-            handler.on_ping_acknowledged()
         elif not self._abuse.on_control(now):
             return self._calm("control frames")
         elif kind is ngh2.SettingsReceived:
+            self.peer_max_streams = self._connection.remote_settings[ngh2.Setting.MAX_CONCURRENT_STREAMS]
             handler.on_settings()
+        elif kind is ngh2.PingAcknowledged:
+            handler.on_ping_acknowledged()
         return True
 
+    def _bears_reset(self, now: float) -> bool:
+        """Whether a client may still reset streams, or make us reset them (CVE-2025-8671). What a server resets, we
+        have asked for."""
+        return not self._server or self._abuse.on_reset(now)
+
     def _calm(self, what: str) -> bool:
+        self._explained = True
         self._connection.terminate_connection(Error.ENHANCE_YOUR_CALM)
         self._handler.on_abuse(what)
         return False
 
-    # Messages. A stream or a connection that is over by now is told of in its turn, so sending to it is no error.
+    # Messages. A stream or a connection that is over by now is told of in its turn, so sending to it is no error. The
+    # fields of a head are the session's from then on.
 
-    def open(self, fields: Fields, *, end: bool) -> int:
+    def open(self, fields: Fields, *, end: bool, secrets: frozenset[bytes] = NO_SECRETS) -> int:
         """Send a request's head on a new stream; 0 if the connection takes no more."""
         try:
-            return self._connection.send_request(fields, end_stream=end)
+            return self._connection.send_request(_conceal(fields, secrets) if secrets else fields, end_stream=end)
         except ngh2.NGH2Error:
             return 0
 
-    def respond(self, stream_id: int, fields: Fields, *, end: bool) -> bool:
+    def respond(self, stream_id: int, fields: Fields, *, end: bool, secrets: frozenset[bytes] = NO_SECRETS) -> bool:
         """Send a response's head; whether there is somebody who gets it."""
         try:
-            self._connection.send_response(stream_id, fields, end_stream=end)
+            self._connection.send_response(stream_id, _conceal(fields, secrets) if secrets else fields, end_stream=end)
         except ngh2.NGH2Error:
             return False
         return True
+
+    def respond_whole(
+        self, stream_id: int, fields: Fields, data: Data, trailers: Fields, secrets: frozenset[bytes] = NO_SECRETS
+    ) -> None:
+        """`respond` with all of the body, which is not empty, and what trailers there are."""
+        connection = self._connection
+        self._abuse.control += EARNED
+        try:
+            connection.send_response(stream_id, _conceal(fields, secrets) if secrets else fields)
+            if trailers:
+                connection.send_data(stream_id, data)
+                connection.send_trailers(stream_id, trailers)
+            else:
+                connection.send_data(stream_id, data, end_stream=True)
+        except ngh2.NGH2Error:
+            return
 
     def send_interim(self, stream_id: int, fields: Fields) -> None:
         try:
@@ -255,7 +315,7 @@ class Session:
 
     def send(self, stream_id: int, data: Data, *, end: bool) -> None:
         """More of the body."""
-        self._abuse.earn()
+        self._abuse.control += EARNED
         try:
             self._connection.send_data(stream_id, data, end_stream=end)
         except ngh2.NGH2Error:
@@ -296,10 +356,6 @@ class Session:
         return not self.ended and self._connection.can_send_request
 
     @property
-    def peer_max_streams(self) -> int:
-        return self._connection.remote_settings[ngh2.Setting.MAX_CONCURRENT_STREAMS]
-
-    @property
     def peer_takes_tunnels(self) -> bool:
         """Whether the peer knows extended CONNECT (RFC 8441)."""
         return self._connection.remote_settings.get(ngh2.Setting.ENABLE_CONNECT_PROTOCOL) == 1
@@ -309,9 +365,9 @@ class Session:
         behind it comes back when all that was sent before has come."""
         try:
             self._connection.send_shutdown_notice()
-            self._connection.ping()
         except ngh2.NGH2Error:
             return
+        self._ping_due = True
 
     def shut_down(self, code: Error = Error.NO_ERROR) -> None:
         """The second: what has come by now is the last that is served."""
@@ -326,3 +382,14 @@ class Session:
             self._connection.terminate_connection(code)
         except ngh2.NGH2Error:
             return
+
+
+def _conceal(fields: Fields, secrets: frozenset[bytes]) -> Fields:
+    """The fields, with those marked that no table may learn (RFC 7541 §7.1.3): one or two, so these are looked for."""
+    names = list(map(_get_name, fields))
+    for name in secrets:
+        at = -1
+        for _ in range(names.count(name)):
+            at = names.index(name, at + 1)
+            fields[at] = ngh2.NeverIndexedHeader(*fields[at])
+    return fields

@@ -60,6 +60,7 @@ class AccessLog:
             exchange.bytes_received,
             exchange.bytes_sent,
             peer.address,
+            peer.logged_identity,
             request_id if request_id.isalnum() else escape(request_id),
             head.trace_id,
             self._missing if exchange.grpc_status < 0 else self._grpc_statuses[exchange.grpc_status],

@@ -1,6 +1,7 @@
 """What the connections of a worker share, and what those of a listener do."""
 
 import asyncio
+import ssl
 from collections.abc import Callable
 from typing import Protocol
 
@@ -8,6 +9,7 @@ from turnout.proxy.http1.request_head import RequestHeads
 from turnout.proxy.http2.request_head import RequestHeads as Http2RequestHeads
 from turnout.proxy.net.options import Options
 from turnout.proxy.net.timers import Timers
+from turnout.proxy.net.tls.reports import TlsReports
 from turnout.proxy.net.trust import Trust
 from turnout.proxy.sides import Scope, Services
 
@@ -29,18 +31,19 @@ class WorkerContext:
 
     __slots__ = (
         "clock", "connections", "draining", "http2_request_heads", "loop", "on_idle", "options", "request_heads",
-        "services", "timers", "trust",
+        "services", "timers", "tls_reports", "trust",
     )  # fmt: skip
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, clock: Callable[[], float], timers: Timers, services: Services,
-        options: Options,
+        options: Options, tls_reports: TlsReports,
     ) -> None:  # fmt: skip
         self.loop = loop
         self.clock = clock
         self.timers = timers
         self.services = services
         self.options = options
+        self.tls_reports = tls_reports
         self.trust = Trust(options.trusted)
         self.request_heads = RequestHeads()
         self.http2_request_heads = Http2RequestHeads(options.max_head_bytes)
@@ -50,13 +53,15 @@ class WorkerContext:
 
 
 class ListenerContext:
-    """One per listener. New exchanges take `scope` as it is at that moment; a reload replaces it."""
+    """One per listener. New exchanges take `scope` as it is at that moment; a reload replaces it. So new connections
+    do with `tls`, which is None where none is spoken; a changed certificate replaces that, too."""
 
-    __slots__ = ("closing", "name", "scope", "worker")
+    __slots__ = ("closing", "name", "scope", "tls", "worker")
 
     def __init__(self, name: str, scope: Scope, worker: WorkerContext) -> None:
         self.name = name
         self.scope = scope
         self.worker = worker
+        self.tls: ssl.SSLContext | None = None
         self.closing = False
         """No new requests are wanted: a connection ends with its next answer."""

@@ -8,8 +8,10 @@ the client's hands.
 """
 
 import asyncio
+import fcntl
 import socket
 import struct
+import termios
 from typing import cast
 
 from turnout.proxy.errors import HEAD_TIMEOUT, OVERLOADED, Failure
@@ -22,6 +24,7 @@ from turnout.proxy.http1.request import RequestDecoder
 from turnout.proxy.net.context import ListenerContext
 from turnout.proxy.net.http2_downstream import Http2Downstream
 from turnout.proxy.net.timers import NEVER
+from turnout.proxy.net.tls.handshake import find_tls, speaks_http2
 from turnout.proxy.telemetry.layout import Word
 
 LINGER_S = 1.0
@@ -33,6 +36,7 @@ LOOK_S = 1.0
 """While a client is not read from, its end is not told by the loop: so we look, about that often."""
 _LEFT = (7, 8)
 """Linux's TCP_CLOSE and TCP_CLOSE_WAIT: it reset the connection, or closed its side."""
+_COUNT = struct.Struct("i")
 _RESET = struct.pack("ii", 1, 0)
 
 
@@ -41,7 +45,7 @@ class DownstreamConnection(asyncio.Protocol):
 
     __slots__ = (
         "__weakref__", "_blocked", "_chunked", "_close_after", "_closing_at", "_cut_at", "_decoder", "_exchange",
-        "_head_since", "_last_active", "_listener", "_paused_by", "_trailers", "_transport", "_until_close",
+        "_head_since", "_is_tls", "_last_active", "_listener", "_paused_by", "_trailers", "_transport", "_until_close",
         "_worker", "peer", "wake",
     )  # fmt: skip
 
@@ -53,7 +57,7 @@ class DownstreamConnection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, None)
         self.peer = cast(Peer, None)
         self._head_since = self._last_active = self._closing_at = self._cut_at = 0.0
-        self._blocked = self._chunked = self._close_after = self._until_close = False
+        self._blocked = self._chunked = self._close_after = self._until_close = self._is_tls = False
         self._paused_by = 0
         self._trailers: Fields = []
         self.wake = NEVER
@@ -68,13 +72,17 @@ class DownstreamConnection(asyncio.Protocol):
         worker = self._worker
         self._transport = cast(asyncio.Transport, transport)
         peername = transport.get_extra_info("peername")
-        self.peer = worker.trust.look_up(peername[0] if peername else "")
+        tls = find_tls(transport)
+        self._is_tls = tls is not None
+        self.peer = worker.trust.look_up(peername[0] if peername else "", tls)
         self._last_active = now = worker.clock()
         worker.connections.add(self)
         counters = worker.services.counters
         counters.add(Word.CONNECTIONS_ACTIVE)
         counters.add(Word.CONNECTIONS_TOTAL)
         worker.timers.wake_at(self, now + worker.options.downstream_idle_timeout_s)
+        if tls is not None and speaks_http2(transport):
+            self.on_preface(b"")
 
     def data_received(self, data: bytes) -> None:
         if self._closing_at:
@@ -154,7 +162,7 @@ class DownstreamConnection(asyncio.Protocol):
             self._refuse(failure, reason)
 
     def on_preface(self, data: bytes) -> None:
-        """The client speaks HTTP/2, by prior knowledge: another protocol takes over this connection."""
+        """The client speaks HTTP/2, by prior knowledge or ALPN: another protocol takes over this connection."""
         worker = self._worker
         worker.timers.forget(self)
         worker.connections.discard(self)
@@ -216,7 +224,8 @@ class DownstreamConnection(asyncio.Protocol):
         """
         if self._until_close:
             sock = self._transport.get_extra_info("socket")
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            if sock is not None:  # under TLS there is none once the other side has gone
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             self._transport.abort()
         else:
             self._transport.close()
@@ -282,7 +291,11 @@ class DownstreamConnection(asyncio.Protocol):
     def _begin_closing(self) -> None:
         self._paused_by = 0
         self._transport.resume_reading()
-        self._transport.write_eof()
+        if self._is_tls:
+            # Our side's end is an alert (RFC 8446 §6.1); the transport then reads, and drops, up to the client's.
+            self._transport.close()
+        else:
+            self._transport.write_eof()
         self._linger(self._worker.options.idle_timeout_s)
 
     def _linger(self, at_most_s: float) -> None:
@@ -293,7 +306,7 @@ class DownstreamConnection(asyncio.Protocol):
         self._worker.timers.wake_at(self, self._closing_at + LINGER_S)
 
     def _on_linger(self, now: float) -> float:
-        if self._transport.get_write_buffer_size() and now < self._cut_at:
+        if now < self._cut_at and (self._transport.get_write_buffer_size() or (self._is_tls and self._has_unsent())):
             return now + LINGER_S
         self._transport.abort()
         return NEVER
@@ -326,11 +339,20 @@ class DownstreamConnection(asyncio.Protocol):
 
     def _has_left(self) -> bool:
         """Whether the client closed or reset a connection that is not read from (Envoy's early close detection)."""
+        sock = self._transport.get_extra_info("socket")
         try:
-            info = self._transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)
+            return sock is None or sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] in _LEFT
         except OSError:
             return True
-        return info[0] in _LEFT
+
+    def _has_unsent(self) -> bool:
+        """Whether the kernel has bytes that the client has not acknowledged. A TLS transport does not tell of those
+        that it has handed to the one below it; that one has some only while the kernel takes no more."""
+        sock = self._transport.get_extra_info("socket")
+        try:
+            return sock is not None and _COUNT.unpack(fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4)))[0] > 0
+        except OSError:
+            return False
 
     def _resume(self, why: int) -> None:
         if self._paused_by:

@@ -24,12 +24,10 @@ class Stream:
     def __init__(self, connection: "Http2Connection", stream_id: int) -> None:
         self._connection = connection
         self.id = stream_id
-        self._held = 0
-        """Bytes that were received and not acknowledged, since nobody takes them."""
-        self._unsettled = 0
-        """Bytes that were sent since it was last looked at how many of them wait."""
+        self._held = self._unsettled = 0
+        """Bytes that were received and not acknowledged, since nobody takes them; bytes that were sent since it was
+        last looked at how many of them wait."""
         self._waits = self._blocked = self._resets = False
-        self._reset_after = Error.NO_ERROR
 
     # Towards the peer
 
@@ -49,7 +47,8 @@ class Stream:
 
     def reset_when_sent(self, code: Error) -> None:
         """End it as soon as all that was sent has gone (RFC 9113 §8.1)."""
-        self._resets, self._reset_after = True, code
+        self._resets = True
+        self._reset_after = code
         self._connection.sending.add(self)
         self._connection.schedule_flush()
 

@@ -6,7 +6,6 @@ then it is closed as soon as no stream is left.
 """
 
 import asyncio
-from typing import cast
 
 from turnout.proxy.errors import MALFORMED, OVERLOADED, Failure
 from turnout.proxy.exchange import Exchange
@@ -17,7 +16,7 @@ from turnout.proxy.http2.encode import response_fields, trailer_fields
 from turnout.proxy.http2.fields import FieldTuple, read_trailers
 from turnout.proxy.http2.session import Error, Session
 from turnout.proxy.net.context import ListenerContext
-from turnout.proxy.net.http2_connection import Http2Connection, Stream
+from turnout.proxy.net.http2_connection import HIGH_BYTES, Http2Connection, Stream
 from turnout.proxy.net.timers import NEVER
 from turnout.proxy.telemetry.layout import Word
 
@@ -208,9 +207,14 @@ class DownstreamStream(Stream):
     """One stream of a client: the downstream of its exchange."""
 
     __slots__ = ("_early", "_trailers", "exchange", "peer")
+    _connection: Http2Downstream
 
     def __init__(self, connection: Http2Downstream, stream_id: int) -> None:
-        super().__init__(connection, stream_id)
+        # Written out, and not by super(): one is made for each request.
+        self._connection = connection
+        self.id = stream_id
+        self._held = self._unsettled = 0
+        self._waits = self._blocked = self._resets = False
         self.exchange: Exchange | None = None
         self.peer = connection.peer
         self._trailers: Fields = NO_FIELDS
@@ -252,8 +256,10 @@ class DownstreamStream(Stream):
 
     def on_gone(self) -> None:
         """The stream is over, or the connection is."""
-        self._connection.sending.discard(self)
-        self.release()
+        if self._connection.sending:
+            self._connection.sending.discard(self)
+        if self._held:
+            self.release()
         if self.exchange is not None:
             self.exchange.on_downstream_gone()
 
@@ -275,20 +281,26 @@ class DownstreamStream(Stream):
 
     @property
     def wake(self) -> float:
-        return cast(Http2Downstream, self._connection).wake
+        return self._connection.wake
 
     def wake_at(self, deadline: float) -> None:
-        cast(Http2Downstream, self._connection).wake_at(deadline)
+        self._connection.wake_at(deadline)
 
     def send_response(self, head: ResponseHead, data: Data, end: bool, close: bool) -> None:
         """Write the answer's head, with the body that is there. Only a stream is closed by an HTTP/2 answer."""
-        session = self._connection.session
+        connection = self._connection
+        session = connection.session
         self._trailers = trailers = head.trailers
-        if end and not data and not trailers:
-            session.respond(self.id, response_fields(head), end=True)
-            self._connection.schedule_flush()
-            return
-        session.respond(self.id, response_fields(head), end=False)
+        if end and len(data) <= HIGH_BYTES:
+            if data:
+                session.respond_whole(self.id, response_fields(head), data, trailer_fields(trailers), head.secrets)
+                connection.schedule_flush()
+                return
+            if not trailers:
+                session.respond(self.id, response_fields(head), end=True, secrets=head.secrets)
+                connection.schedule_flush()
+                return
+        session.respond(self.id, response_fields(head), end=False, secrets=head.secrets)
         if data or end:
             self.send_body(data, end)
         else:
@@ -309,7 +321,7 @@ class DownstreamStream(Stream):
 
     def begin_tunnel(self, head: ResponseHead) -> None:
         connection = self._connection
-        connection.session.respond(self.id, response_fields(head), end=False)
+        connection.session.respond(self.id, response_fields(head), end=False, secrets=head.secrets)
         connection.schedule_flush()
         if self._early:
             connection.call_soon(self._send_early)
@@ -327,7 +339,8 @@ class DownstreamStream(Stream):
 
     def on_exchange_done(self, request_ended: bool, now: float) -> None:
         exchange, self.exchange = self.exchange, None
-        self.resume_reading()
+        if self._waits:
+            self.resume_reading()
         if exchange is not None and exchange.tunnel:
             self.send(b"", True)
             self.reset_when_sent(Error.CANCEL)

@@ -16,10 +16,13 @@ from turnout.proxy.exchange import Exchange
 from turnout.proxy.http.fields import MalformedError
 from turnout.proxy.http.head import NO_FIELDS, Data, Fields, RequestHead, ResponseHead
 from turnout.proxy.http2.encode import request_fields, trailer_fields
-from turnout.proxy.http2.fields import FieldTuple, read_trailers
+from turnout.proxy.http2.fields import FieldTuple
 from turnout.proxy.http2.session import Error, Session
-from turnout.proxy.net.http2_connection import Http2Connection, Stream
+from turnout.proxy.net.http2_connection import HIGH_BYTES, Http2Connection, Stream
 from turnout.proxy.net.timers import NEVER
+from turnout.proxy.net.tls.failures import is_rejection
+from turnout.proxy.net.tls.handshake import speaks_http2
+from turnout.proxy.net.tls.upstream import UpstreamContext
 
 if TYPE_CHECKING:
     from turnout.proxy.net.pool import Pool
@@ -35,23 +38,29 @@ class Http2Upstream(Http2Connection):
     """The connection. The pool lends its streams, and counts it from when it is made."""
 
     __slots__ = (
-        "_lent", "_max_head_bytes", "_pool", "_scheme", "_streams", "_tunnels", "cluster", "counted", "endpoint",
-        "idle_since", "wake",
+        "_lent", "_max_head_bytes", "_pool", "_retiring", "_scheme", "_streams", "_tunnels", "cluster", "counted",
+        "endpoint", "fault", "idle_since", "tls", "wake",
     )  # fmt: skip
 
-    def __init__(self, pool: "Pool", cluster: Cluster, endpoint: Endpoint, max_head_bytes: int) -> None:
+    def __init__(
+        self, pool: "Pool", cluster: Cluster, endpoint: Endpoint, max_head_bytes: int, tls: UpstreamContext | None
+    ) -> None:
         super().__init__(pool.loop, pool.clock)
         self._pool = pool
         self._max_head_bytes = max_head_bytes
         self._streams: dict[int, UpstreamStream] = {}
         self._lent = 0
+        self._retiring = False
         self._tunnels: list[UpstreamStream] | None = []
         """Those that wait for the endpoint's SETTINGS; None once these have come."""
-        self._scheme = b"http"
+        self._scheme = b"http" if tls is None else b"https"
         self.cluster = cluster
         self.endpoint = endpoint
         self.counted = False
+        self.fault = ""
+        """Why it can't be used although it was made."""
         self.idle_since = 0.0
+        self.tls = tls
         self.wake = NEVER
 
     def __repr__(self) -> str:
@@ -63,7 +72,12 @@ class Http2Upstream(Http2Connection):
     def has_room(self) -> bool:
         """Whether another request may be sent here now."""
         session = self.session
-        return self._lent < MAX_STREAMS and session.may_open and self._lent < session.peer_max_streams
+        return (
+            not self._retiring
+            and self._lent < MAX_STREAMS
+            and session.may_open
+            and self._lent < session.peer_max_streams
+        )
 
     @property
     def is_closing(self) -> bool:
@@ -84,8 +98,14 @@ class Http2Upstream(Http2Connection):
             self._pool.timers.wake_at(self, self.idle_since + self.cluster.config.pool_idle_timeout_s)
 
     def retire(self) -> None:
-        """Nothing new goes here; what is under way may end."""
+        """Nothing new goes here; what is under way may end. The endpoint hears of it then, and not before: it may take
+        our GOAWAY for the end of all."""
+        self._retiring = True
         self._pool.shared.forget(self)
+        if not self._lent:
+            self._shut_down()
+
+    def _shut_down(self) -> None:
         self.session.shut_down()
         self.schedule_flush()
 
@@ -93,20 +113,25 @@ class Http2Upstream(Http2Connection):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        if transport.get_extra_info("sslcontext") is not None:
-            self._scheme = b"https"
         self.idle_since = now = self._clock()
         self.session = Session(self, server=False, max_head_bytes=self._max_head_bytes, now=now)
-        self.schedule_flush()
+        if self.tls is not None and not speaks_http2(transport):
+            self.fault = "the endpoint does not agree on HTTP/2 in the handshake (ALPN)"
+            self._transport.abort()
+        else:
+            self.schedule_flush()
 
     def connection_lost(self, error: Exception | None) -> None:
         if self.counted:
             self._pool.shared.on_lost(self)
         self.session.ended = True
+        # A client certificate that is refused shows in TLS 1.3 as the end of a connection on which nothing came.
+        is_refused = self.tls is not None and self._tunnels is not None and is_rejection(error)
+        reason = self._pool.on_tls_failure(self, error) if is_refused else str(error) if error else ""
         streams = [*self._streams.values(), *(self._tunnels or ())]
         self._streams, self._tunnels = {}, None
         for stream in streams:
-            stream.on_gone(str(error) if error else "", sent=bool(stream.id))
+            stream.on_gone(reason, sent=bool(stream.id) and not is_refused)
 
     def on_timer(self, now: float) -> float:
         """End it when nothing was asked for too long."""
@@ -128,7 +153,7 @@ class Http2Upstream(Http2Connection):
         try:
             head = self._pool.shared.heads.read(fields, end and not data and trailers is None)
             if trailers is not None:
-                head.trailers = read_trailers(trailers)
+                head.trailers = self._pool.shared.heads.trailers.read(trailers)
         except MalformedError as error:
             stream.on_malformed(str(error))
         else:
@@ -155,7 +180,7 @@ class Http2Upstream(Http2Connection):
         if stream is None:
             return
         try:
-            trailers = read_trailers(fields)
+            trailers = self._pool.shared.heads.trailers.read(fields)
         except MalformedError as error:
             stream.on_malformed(str(error))
         else:
@@ -164,8 +189,7 @@ class Http2Upstream(Http2Connection):
     def on_closed(self, stream_id: int, code: int) -> None:
         stream = self._streams.pop(stream_id, None)
         if stream is not None:
-            name = Error(code).name if code in Error._value2member_map_ else f"error {code}"
-            stream.on_gone(f"stream reset: {name}", sent=code != Error.REFUSED_STREAM)
+            stream.on_closed(code)
 
     def on_goaway(self, last_stream_id: int, code: int) -> None:
         """Streams beyond the last come back as refused, from the session; nothing new goes here."""
@@ -176,7 +200,8 @@ class Http2Upstream(Http2Connection):
         waiting, self._tunnels = self._tunnels or [], None
         for stream in waiting:
             self._open_known_tunnel(stream)
-        self._pool.shared.on_room(self)
+        if self.counted:  # else the pool is about to say that it is there
+            self._pool.shared.on_room(self)
 
     def on_ping_acknowledged(self) -> None:
         """Of a PING that nobody sends."""
@@ -186,13 +211,16 @@ class Http2Upstream(Http2Connection):
 
     # From its streams
 
-    def open(self, stream: "UpstreamStream", head: RequestHead, *, end: bool) -> int:
-        """The id of a new stream with this request; 0 if the connection takes none."""
+    def open(self, stream: "UpstreamStream", head: RequestHead, *, end: bool, data: Data = b"") -> int:
+        """The id of a new stream with this request; 0 if the connection takes none. `data`: all of the body."""
         if self._transport.is_closing():
             return 0
-        stream_id = self.session.open(request_fields(head, self._scheme), end=end)
+        session = self.session
+        stream_id = session.open(request_fields(head, self._scheme), end=end, secrets=head.secrets)
         if stream_id:
             self._streams[stream_id] = stream
+            if data:
+                session.send(stream_id, data, end=True)
         return stream_id
 
     def open_tunnel(self, stream: "UpstreamStream") -> None:
@@ -213,6 +241,8 @@ class Http2Upstream(Http2Connection):
         self._lent -= 1
         if not self._lent:
             self.idle_since = self._clock()
+            if self._retiring:
+                self._shut_down()
         self._pool.shared.on_room(self)
 
 
@@ -220,9 +250,13 @@ class UpstreamStream(Stream):
     """One stream at an endpoint: the upstream of its exchange. It is lent until it is given back, aborted or gone."""
 
     __slots__ = ("_answered", "_exchange", "_head", "_trailers")
+    _connection: Http2Upstream
 
     def __init__(self, connection: Http2Upstream) -> None:
-        super().__init__(connection, 0)
+        # Written out, and not by super(): one is made for each request.
+        self._connection = connection
+        self.id = self._held = self._unsettled = 0
+        self._waits = self._blocked = self._resets = False
         self._exchange: Exchange | None = None
         self._head: RequestHead
         self._trailers: Fields = NO_FIELDS
@@ -232,29 +266,26 @@ class UpstreamStream(Stream):
     def __repr__(self) -> str:
         return f"<UpstreamStream {self.id} {self._exchange!r}>"
 
-    @property
-    def _upstream(self) -> Http2Upstream:
-        return cast(Http2Upstream, self._connection)
-
     # From the exchange
 
     def send_request(self, exchange: Exchange, head: RequestHead, data: Data, end: bool) -> None:
         self._exchange = exchange
         self._head = head
         if head.upgrade:
-            self._upstream.open_tunnel(self)
+            self._connection.open_tunnel(self)
         else:
             self.open(data, end)
 
     def open(self, data: Data, end: bool) -> None:
         """Begin the stream with the head, and the body that is there."""
-        head, connection = self._head, self._upstream
-        alone = end and not data and not head.trailers
-        self.id = connection.open(self, head, end=alone)
+        head, connection = self._head, self._connection
+        whole = end and not head.trailers and len(data) <= HIGH_BYTES
+        alone = whole and not data
+        self.id = connection.open(self, head, end=alone, data=data if whole else b"")
         if not self.id:
             # The connection has just gone; nobody is called back from within a call.
             connection.call_soon(self.on_gone, "the connection takes no more requests", False)
-        elif alone or not (data or end):
+        elif whole or not (data or end):
             connection.schedule_flush()
         else:
             self.send_body(data, end)
@@ -289,9 +320,12 @@ class UpstreamStream(Stream):
         if self._exchange is not None:
             self._exchange = None
             self._waits = False
-            self.release()
-            self._connection.sending.discard(self)
-            self._upstream.on_returned()
+            if self._held:
+                self.release()
+            connection = self._connection
+            if connection.sending:
+                connection.sending.discard(self)
+            connection.on_returned()
 
     # From the connection
 
@@ -348,6 +382,12 @@ class UpstreamStream(Stream):
         exchange = self._exchange
         if exchange is not None:
             exchange.on_upstream_malformed(reason)
+
+    def on_closed(self, code: int) -> None:
+        """The stream is over, in most cases after both messages."""
+        if self._exchange is not None:
+            name = Error(code).name if code in Error._value2member_map_ else f"error {code}"
+            self.on_gone(f"stream reset: {name}", sent=code != Error.REFUSED_STREAM)
 
     def on_gone(self, reason: str, sent: bool) -> None:
         """The stream ended before both messages did."""

@@ -6,18 +6,26 @@ from collections.abc import Callable
 
 BACKLOG = 4096
 """What the supervisor listens with; the loop listens again, and must not shrink it."""
+ACCEPTS = 64
+"""So many in a row, then others have their turn."""
+PAUSE_S = 1.0
+"""When there are no descriptors or no memory for one more (asyncio's `ACCEPT_RETRY_DELAY`)."""
 
 Factory = Callable[[], asyncio.Protocol]
+Take = Callable[[socket.socket, str], None]
+"""Of an accepted socket, and the client's address."""
 
 
 class Listener:
-    """Accepts on `sock` from `start` to `stop`; each connection gets a protocol from `factory`."""
+    """Accepts on `sock` from `start` to `stop`. Plain connections are made by the loop, each with a protocol from a
+    factory; others are handed on as sockets (`take`)."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
         self._loop = loop
         self._sock = sock
         self._server: asyncio.Server | None = None
-        self._tasks: set[asyncio.Task[object]] = set()
+        self._take: Take | None = None
+        self._retry: asyncio.TimerHandle | None = None
 
     @property
     def port(self) -> int:
@@ -25,20 +33,64 @@ class Listener:
 
     @property
     def started(self) -> bool:
-        return self._server is not None
+        return self._server is not None or self._take is not None
+
+    @property
+    def hands_on(self) -> bool:
+        """Whether accepted sockets are handed on."""
+        return self._take is not None
 
     async def start(self, factory: Factory) -> None:
         self._server = await self._loop.create_server(factory, sock=self._sock.dup(), backlog=BACKLOG)
 
-    async def stop(self, factory: Factory) -> None:
-        """Accept what is queued, then close the socket."""
+    def start_with(self, take: Take) -> None:
+        self._sock.setblocking(False)
+        self._take = take
+        self._loop.add_reader(self._sock.fileno(), self._accept)
+
+    def pause(self) -> None:
+        """Accept no more for now; who comes waits in the queue."""
         if self._server is not None:
             self._server.close()
+            self._server = None
+        if self._take is not None:
+            self._loop.remove_reader(self._sock.fileno())
+            self._take = None
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+
+    async def stop(self, factory: Factory, take: Take | None) -> None:
+        """Accept what is queued, then close the socket."""
+        if self.started:
+            self.pause()
             self._sock.setblocking(False)
             while True:
                 try:
-                    accepted, _ = self._sock.accept()
+                    accepted, address = self._sock.accept()
                 except OSError:
                     break
-                await self._loop.connect_accepted_socket(factory, accepted)
+                if take is not None:
+                    take(accepted, str(address[0]))
+                else:
+                    await self._loop.connect_accepted_socket(factory, accepted)
         self._sock.close()
+
+    def _accept(self) -> None:
+        for _ in range(ACCEPTS):
+            try:
+                accepted, address = self._sock.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError:
+                self._loop.remove_reader(self._sock.fileno())
+                self._retry = self._loop.call_later(PAUSE_S, self._accept_again)
+                return
+            assert self._take is not None
+            accepted.setblocking(False)
+            accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._take(accepted, str(address[0]))
+
+    def _accept_again(self) -> None:
+        self._retry = None
+        self._loop.add_reader(self._sock.fileno(), self._accept)

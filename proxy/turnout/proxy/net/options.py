@@ -14,6 +14,7 @@ class Options(msgspec.Struct, frozen=True):
     access_log: str = "-"
     access_log_format: str = "json"
     head_timeout_s: float = 15.0
+    handshake_timeout_s: float = 10.0
     idle_timeout_s: float = 300.0
     downstream_idle_timeout_s: float = 3600.0
     drain_timeout_s: float = 30.0

@@ -6,6 +6,7 @@ cluster.
 """
 
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from turnout.proxy.cluster.cluster import Cluster
@@ -97,26 +98,39 @@ class SharedConnections:
         self.on_room(connection)
 
     def on_failed(self, cluster: Cluster, endpoint: Endpoint, reason: str) -> None:
-        """A connection could not be made. Those who wait hear of it, unless there are others to wait for."""
+        """A connection could not be made. As many of those who wait hear of it as no other one is made for."""
         place = self._places[endpoint]
         place.connecting -= 1
-        if place.connecting or place.connections:
-            return
-        waiting, place.waiting = list(place.waiting), deque()
-        del self._places[endpoint]
-        for waiter in waiting:
+        count = len(place.waiting) - place.connecting * MAX_STREAMS
+        failed = [place.waiting.popleft() for _ in range(count)]
+        if place.is_empty:
+            del self._places[endpoint]
+        for waiter in failed:
             waiter.exchange.on_connect_failed(reason)
+
+    def adopt(self, connection: Http2Upstream) -> UpstreamStream:
+        """Share a connection that was made for one request, which gets the first stream."""
+        place = self._places.get(connection.endpoint)
+        if place is None:
+            place = self._places[connection.endpoint] = Place()
+        place.connections.append(connection)
+        return connection.lend()
+
+    def retire(self, is_outdated: Callable[[Http2Upstream], bool]) -> None:
+        """Lend those no more."""
+        for place in tuple(self._places.values()):
+            for connection in tuple(place.connections):
+                if is_outdated(connection):
+                    connection.retire()
 
     def drop(self, endpoint: Endpoint) -> None:
         """The endpoint is gone: its connections end when their requests have."""
         place = self._places.get(endpoint)
-        for connection in place.connections if place is not None else ():
+        for connection in tuple(place.connections) if place is not None else ():
             connection.retire()
 
     def close(self) -> None:
-        for place in self._places.values():
-            for connection in tuple(place.connections):
-                connection.retire()
+        self.retire(lambda connection: True)
 
     # From connections
 

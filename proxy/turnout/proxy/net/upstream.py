@@ -3,6 +3,7 @@
 import asyncio
 import os
 import socket
+import ssl
 import struct
 from typing import TYPE_CHECKING, cast
 
@@ -16,6 +17,8 @@ from turnout.proxy.http1.heads import COPIED_BYTES
 from turnout.proxy.http1.response import ResponseDecoder, State
 from turnout.proxy.http1.response_head import ResponseHeads
 from turnout.proxy.net.timers import NEVER
+from turnout.proxy.net.tls.failures import describe_failure, is_rejection
+from turnout.proxy.net.tls.upstream import UpstreamContext
 
 if TYPE_CHECKING:
     from turnout.proxy.net.pool import Pool
@@ -33,18 +36,20 @@ class UpstreamConnection(asyncio.Protocol):
     """The asyncio protocol of a connection that we made, and the upstream of an exchange."""
 
     __slots__ = (
-        "__weakref__", "_chunked", "_decoder", "_exchange", "_paused", "_pool", "_request_at", "_reusable", "_spare",
-        "_transport", "_written", "cluster", "counted", "endpoint", "idle_since", "idle_timeout_s", "wake",
+        "__weakref__", "_chunked", "_decoder", "_ended", "_exchange", "_paused", "_pool", "_request_at", "_reusable",
+        "_spare", "_transport", "_written", "cluster", "counted", "endpoint", "idle_since", "idle_timeout_s", "tls",
+        "wake",
     )  # fmt: skip
 
     def __init__(
-        self, pool: "Pool", cluster: Cluster, endpoint: Endpoint, heads: ResponseHeads, max_head_bytes: int
-    ) -> None:
+        self, pool: "Pool", cluster: Cluster, endpoint: Endpoint, heads: ResponseHeads, max_head_bytes: int,
+        tls: UpstreamContext | None = None,
+    ) -> None:  # fmt: skip
         self._pool = pool
         self._decoder = ResponseDecoder(self, heads, max_head_bytes)
         self._exchange: Exchange | None = None
         self._transport = cast(asyncio.Transport, None)
-        self._chunked = self._paused = False
+        self._chunked = self._paused = self._ended = False
         self._reusable = True
         self._spare: socket.socket | None = None
         """A second descriptor, while a request is sent whose body is still to come."""
@@ -55,6 +60,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.idle_since = 0.0
         self.idle_timeout_s = cluster.config.pool_idle_timeout_s
         self.counted = False
+        self.tls = tls
         self.wake = NEVER
 
     def __repr__(self) -> str:
@@ -80,7 +86,9 @@ class UpstreamConnection(asyncio.Protocol):
                 self.close()
 
     def eof_received(self) -> None:
-        """The upstream closed; the loop tells `connection_lost` next, until then nobody may borrow this."""
+        """The upstream closed; the loop tells `connection_lost` next, until then nobody may borrow this. Under TLS it
+        has said so by an alert."""
+        self._ended = True
         if self._exchange is None:
             self._pool.forget(self)
 
@@ -92,9 +100,13 @@ class UpstreamConnection(asyncio.Protocol):
         exchange = self._exchange
         if exchange is not None:
             self._reusable = False
-            if error is not None or not self._decoder.feed_eof():
+            # Under TLS an end without its alert may be anybody's, and ends no answer (RFC 9112 §9.8).
+            is_torn = error is not None or (self.tls is not None and not self._ended)
+            if is_torn and self._is_refused(error):
+                exchange.on_connect_failed(self._pool.on_tls_failure(self, error))
+            elif is_torn or not self._decoder.feed_eof():
                 self._exchange = None
-                exchange.on_upstream_gone(str(error) if error else "", self._may_have_arrived(error))
+                exchange.on_upstream_gone(_describe(error), self._may_have_arrived(error))
         self._drop_spare()
 
     def pause_writing(self) -> None:
@@ -140,7 +152,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def send_request(self, exchange: Exchange, head: RequestHead, data: Data, end: bool) -> None:
         self._exchange = exchange
-        if not end:
+        if not end and self.tls is None:
             self._spare = socket.socket(fileno=os.dup(self._transport.get_extra_info("socket").fileno()))
         self._chunked = head.length == CHUNKED
         self._decoder.expect(head.method)
@@ -206,8 +218,11 @@ class UpstreamConnection(asyncio.Protocol):
         On a kept connection that the endpoint closed just then, none has: its end comes first, and does not acknowledge
         them (RFC 4898 `HCThruOctetsAcked`; it begins with 1, the SYN). Such a request can be sent again whatever its
         method is. A reset without an end before it says nothing: who has read a request and then breaks off may not
-        have acknowledged it yet. Then it matters whether a byte was sent at all.
+        have acknowledged it yet. Then it matters whether a byte was sent at all. Under TLS the kernel counts other
+        bytes than we do, and proves nothing.
         """
+        if self.tls is not None:
+            return True
         try:
             # The loop has closed its own descriptor if a write failed.
             sock = self._spare or self._transport.get_extra_info("socket")
@@ -218,6 +233,10 @@ class UpstreamConnection(asyncio.Protocol):
         except (OSError, struct.error):
             return True  # another kernel, or the descriptor is gone
         return acknowledged - 1 > self._request_at or acknowledged == 0
+
+    def _is_refused(self, error: Exception | None) -> bool:
+        """Whether the endpoint has refused our certificate in the end of the handshake, and so read no request."""
+        return self.tls is not None and not self.idle_since and is_rejection(error)
 
     def _read_what_is_left(self) -> None:
         """An upstream that refuses an upload answers, and closes with bytes unread, which resets the connection.
@@ -245,3 +264,8 @@ class UpstreamConnection(asyncio.Protocol):
             self._paused = False
             if not self._transport.is_closing():
                 self._transport.resume_reading()
+
+
+def _describe(error: Exception | None) -> str:
+    """What is told of a connection's end."""
+    return describe_failure(error)[1] if isinstance(error, ssl.SSLError) else str(error) if error else ""

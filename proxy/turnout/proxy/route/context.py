@@ -9,11 +9,13 @@ from turnout.proxy.route.conditions import Draw
 
 class Context(NamedTuple):
     """`records` are counter offsets by record key; `absent` the clusters that there are not, with what their share is
-    answered; `draw` is for routes that take a share of the requests."""
+    answered; `draw` is for routes that take a share of the requests; `scheme` is what the listener
+    speaks."""
 
     records: Mapping[tuple[str, str, str], int]
     absent: Mapping[str, Failure]
     draw: Draw
+    scheme: str = "http"
 
 
 def absent_clusters(missing: Iterable[str], cold: Iterable[str]) -> dict[str, Failure]:

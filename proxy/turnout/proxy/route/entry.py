@@ -1,9 +1,11 @@
 """One route, compiled: what must hold beside its path, and what happens then."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from turnout.proxy.http.deadline import encode_timeout
 from turnout.proxy.http.head import RequestHead
+from turnout.proxy.route.admission import compile_admission
 from turnout.proxy.route.conditions import ChanceCondition, Condition, HeaderCondition, QueryCondition
 from turnout.proxy.route.context import Context
 from turnout.proxy.route.edits import compile_edits
@@ -17,22 +19,26 @@ class Entry:
 
     `exact_headers` are the (name, value) pairs of the plain conditions; `is_open` says that nothing but the path is
     asked; `is_timed` that it has limits of its own, `is_special` that or retries; `first_attempt` are fields for the
-    upstream. `body` is that of a `respond`, in bytes. `budgets` and `guard` are what outlives a reload, and are given
-    when the table comes to serve.
+    upstream. `allowed` says whom it takes, None for everybody; `scheme` is what the listener speaks. `body` is that of
+    a `respond`, in bytes. `budgets` and `guard` are what outlives a reload, and are given when the table comes to
+    serve.
     """
 
     __slots__ = (
-        "_others", "attempt_timeout_s", "backend_timeout_s", "body", "budgets", "conditions", "exact_headers", "fault",
-        "first_attempt", "first_byte_timeout_s", "guard", "idle_timeout_s", "is_open", "is_special", "is_timed",
-        "method", "name", "position", "prefix", "queue_timeout_s", "rate_limit", "record", "redirect",
-        "request_timeout_s", "respond", "response_edits", "retry", "route", "split",
+        "_others", "allowed", "attempt_timeout_s", "backend_timeout_s", "body", "budgets", "conditions",
+        "exact_headers", "fault", "first_attempt", "first_byte_timeout_s", "guard", "idle_timeout_s", "is_open",
+        "is_special", "is_timed", "method", "name", "position", "prefix", "queue_timeout_s", "rate_limit", "record",
+        "redirect", "request_timeout_s", "respond", "response_edits", "retry", "route", "scheme", "split",
     )  # fmt: skip
 
-    def __init__(self, route: Route, position: int, context: Context) -> None:
+    def __init__(self, route: Route, position: int, context: Context, allowed: Sequence[str] = ()) -> None:
+        """`allowed` are the identities that its virtual host allows."""
         match, action = route.match, route.action
         self.route = route
         self.name = route.name
         self.position = position
+        self.allowed = compile_admission(allowed, route.allowed_identities)
+        self.scheme = context.scheme
         self.record = context.records["route", route.name, ""]
         self.prefix = "/" if match.path.kind == "regex" else match.path.value
         self.method = match.method.encode() if match.method else None

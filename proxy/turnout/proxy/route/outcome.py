@@ -73,6 +73,8 @@ class Outcome(msgspec.Struct, frozen=True):
     fault: Faulted | None
     split: KeyedSplit | None
     retry: Retried | None
+    allowed_identities: tuple[tuple[str, ...], ...] = ()
+    """One of each has to be the client's; none: everybody may ask."""
 
 
 def describe_outcome(entry: Entry, head: RequestHead, port: int, address: bytes = b"127.0.0.1") -> Outcome:
@@ -93,6 +95,7 @@ def describe_outcome(entry: Entry, head: RequestHead, port: int, address: bytes 
         fault=handling.fault,
         split=handling.split,
         retry=handling.retry,
+        allowed_identities=entry.allowed.patterns if entry.allowed is not None else (),
     )
 
 
@@ -125,7 +128,7 @@ def _describe_answer(respond: Respond | None) -> Responded | None:
 def _describe_redirect(redirect: Redirect | None, entry: Entry, head: RequestHead, port: int) -> Redirected | None:
     if redirect is None:
         return None
-    location = make_location(redirect, head, entry.prefix, port)
+    location = make_location(redirect, head, entry.prefix, port, entry.scheme)
     return Redirected(redirect.status, location.decode("latin-1"))
 
 

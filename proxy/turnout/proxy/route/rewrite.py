@@ -33,8 +33,8 @@ def rewrite_path(rewrite: PathRewrite, path: bytes, prefix: str) -> bytes:
     return (value.rstrip(b"/") + rest) or b"/"
 
 
-def make_location(redirect: Redirect, head: RequestHead, prefix: str, port: int) -> bytes:
-    """The Location of a redirect; `port` is the listener's.
+def make_location(redirect: Redirect, head: RequestHead, prefix: str, port: int, own: str = "http") -> bytes:
+    """The Location of a redirect; `port` is the listener's, and `own` the scheme that it speaks.
 
     What port it has is told at `snapshot.Redirect`. A request without a host (HTTP/1.0) gets a relative reference.
     """
@@ -45,7 +45,7 @@ def make_location(redirect: Redirect, head: RequestHead, prefix: str, port: int)
     if not host:
         # One slash only: a client would take the word behind two for a host.
         return b"/" + path.lstrip(b"/") + query
-    named = _find_port(redirect, head, scheme, port)
+    named = _find_port(redirect, head, scheme, port, own)
     authority = host if named is None else f"{host}:{named}"
     return f"{scheme}://{authority}".encode() + path + query
 
@@ -56,13 +56,13 @@ def _redirected_path(redirect: Redirect, head: RequestHead, prefix: str) -> byte
     return head.path if redirect.path is None else rewrite_path(redirect.path, head.path, prefix)
 
 
-def _find_port(redirect: Redirect, head: RequestHead, scheme: str, port: int) -> int | None:
-    """The Location's port, None for none; `port` is the listener's."""
+def _find_port(redirect: Redirect, head: RequestHead, scheme: str, port: int, own: str) -> int | None:
+    """The Location's port, None for none; `port` is the listener's, which speaks `own`."""
     if redirect.port == 0:
         return None if redirect.hostname is not None else _keep_port(head, scheme)
     if redirect.port is not None:
         port = redirect.port
-    elif scheme != "http" or redirect.scheme is not None:
+    elif scheme != own or redirect.scheme is not None:
         port = DEFAULT_PORTS.get(scheme, port)
     return None if port == DEFAULT_PORTS.get(scheme) else port
 

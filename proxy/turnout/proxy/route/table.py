@@ -27,7 +27,7 @@ class Host:
     def __init__(self, host: VirtualHost, context: Context) -> None:
         self.name = host.name
         self.domains = host.domains
-        self.entries = [Entry(route, at, context) for at, route in enumerate(host.routes)]
+        self.entries = [Entry(route, at, context, host.allowed_identities) for at, route in enumerate(host.routes)]
         self.index = PathIndex(self.entries)
 
 
@@ -51,7 +51,8 @@ class Table:
         clusters: Iterable[Cluster] = (),
         random: Callable[[], float] = random.random,
     ) -> None:
-        context = Context(records, absent_clusters(missing, cold), Draw(random))
+        scheme = "http" if listener.tls is None else "https"
+        context = Context(records, absent_clusters(missing, cold), Draw(random), scheme)
         self.hosts = [Host(host, context) for host in listener.virtual_hosts]
         self._by_domain = {domain: host for host in self.hosts for domain in host.domains}
         self._domains = Domains(self._by_domain)

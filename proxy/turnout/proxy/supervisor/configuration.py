@@ -1,9 +1,9 @@
 """How a new configuration comes to serve: whole or not at all.
 
-The steps: names resolved, then endpoints checked, where that was asked for (a while is given to those never seen
-before) → new ports bound → endpoints and Snapshot sent to every worker → all acknowledge → listeners swapped → it is
-the one that serves. A step that fails leaves the old one serving: nothing is closed before the last step, and workers
-that had taken the new Snapshot get the old one back.
+The steps: certificates read → names resolved, then endpoints checked, where that was asked for (a while is given to
+those never seen before) → new ports bound → endpoints and Snapshot sent to every worker → all acknowledge → listeners
+swapped → it is the one that serves. A step that fails leaves the old one serving: nothing is closed before the last
+step, and workers that had taken the new Snapshot get the old one back.
 """
 
 import asyncio
@@ -14,6 +14,8 @@ import msgspec
 from turnout.proxy.supervisor.dns import Lookup, Resolver
 from turnout.proxy.supervisor.endpoints import addresses_of, clusters_of, dns_names, resolve
 from turnout.proxy.supervisor.pool import Pool
+from turnout.proxy.supervisor.secrets.files import FileSecrets
+from turnout.proxy.supervisor.secrets.store import SecretStore
 from turnout.proxy.supervisor.sockets import BindError, Change, Sockets
 from turnout.proxy.supervisor.state import State
 from turnout.proxy.supervisor.states.states import States
@@ -31,6 +33,10 @@ CONFIGURE_TIMEOUT_S = 30.0
 """How long workers may take to judge a Snapshot."""
 
 
+class SecretsMissing(Exception):
+    """Certificates that a configuration names and that there are no good ones of."""
+
+
 class Configuration:
     """Applies updates to sockets and workers, and keeps the endpoints of what serves up to date."""
 
@@ -42,6 +48,8 @@ class Configuration:
         pool: Pool,
         states: States,
         lookup: Lookup,
+        secrets: SecretStore,
+        files: FileSecrets,
         dns_refresh_s: float,
         listen_wins: bool = False,
         has_predecessor: bool = False,
@@ -53,6 +61,8 @@ class Configuration:
         self._sockets = sockets
         self._pool = pool
         self._states = states
+        self._secrets = secrets
+        self._files = files
         self._told: dict[str, Cluster] = {}
         self._listen_wins = listen_wins
         self._has_predecessor = has_predecessor
@@ -72,10 +82,12 @@ class Configuration:
             self._changing = True
             try:
                 await self._serve(update)
-            except BindError as error:
+            except (BindError, SecretsMissing) as error:
                 logger.error("%s", error)
                 self._state.refused(str(error))
                 served = self._state.served
+                if served:
+                    await self._load_secrets(served.loaded)
                 self._settle(served.loaded.snapshot if served else Snapshot())
             finally:
                 self._changing = False
@@ -88,6 +100,10 @@ class Configuration:
 
     async def _serve(self, loaded: Loaded) -> None:
         snapshot = loaded.snapshot
+        await self._load_secrets(loaded)
+        missing = self._secrets.why_missing(snapshot.secrets())
+        if missing:
+            raise SecretsMissing("; ".join(missing))
         await self.resolver.follow(dns_names(snapshot.clusters), self._warm_timeout_s)
         for cluster in snapshot.clusters:
             self._states.configure(cluster)
@@ -105,6 +121,11 @@ class Configuration:
         self._settle(snapshot)
         addresses = ", ".join(str(bound.address) for bound in self._sockets.listeners.values())
         logger.info("version %s serves on %s", version, addresses)
+
+    async def _load_secrets(self, loaded: Loaded) -> None:
+        """Before anything names them. What can't be used is told, and changes nothing."""
+        for update in await self._files.follow(loaded.secrets):
+            self._secrets.offer(update)
 
     def _checks_timeout_s(self, snapshot: Snapshot) -> float:
         """How long to wait for first checks. While a predecessor serves, there is time for all of one to its end."""
@@ -143,6 +164,7 @@ class Configuration:
         if served is not None:
             # A worker that had taken the new one may have dropped what only the old one names.
             self._pool.keep_only(set())
+            await self._load_secrets(served.loaded)
             await self._configure(served.loaded.snapshot, served.version)
             self._settle(served.loaded.snapshot)
 
@@ -159,6 +181,7 @@ class Configuration:
         names = {cluster.name for cluster in snapshot.clusters}
         self._pool.keep_only(names)
         self._states.keep_only(names)
+        self._secrets.keep_only(snapshot.secrets())
         for name in self._told.keys() - names:
             del self._told[name]
         for cluster in snapshot.clusters:

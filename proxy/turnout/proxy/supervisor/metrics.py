@@ -14,6 +14,7 @@ from prometheus_client.registry import Collector
 
 from turnout.proxy.http.grpc import GrpcStatus
 from turnout.proxy.supervisor.counters import Counts, RecordWords, requests_of
+from turnout.proxy.supervisor.secrets.metrics import tls_families
 from turnout.proxy.supervisor.state import Facts
 from turnout.proxy.supervisor.states.metrics import state_families
 from turnout.proxy.telemetry.layout import (
@@ -121,6 +122,7 @@ class ProxyCollector(Collector):
         yield GaugeMetricFamily("turnout_active_requests", "Requests being answered", value=active)
         for word, name, text in DOWNSTREAM_BYTES:
             yield CounterMetricFamily(name, text, value=sum(words[word] for _, words in self._routes))
+        yield from tls_families(self._counts, self._facts.certificates)
         yield from _supervisor_families(self._facts)
         if self._facts.discovery is not None:
             yield from _discovery_families(self._facts.discovery)

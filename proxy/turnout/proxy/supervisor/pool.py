@@ -30,9 +30,12 @@ from turnout.proxy.worker.messages import (
     Probed,
     Probing,
     Resolved,
+    Secrets,
     Started,
+    TlsFailed,
     Unlisten,
 )
+from turnout.rules.source import Secret
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +44,7 @@ BACK_OFF_S = 0.1
 MAX_BACK_OFF_S = 5.0
 START_ATTEMPTS = 5
 
-Report = Failing | Probing | Probed | Overloaded
+Report = Failing | Probing | Probed | Overloaded | TlsFailed
 
 
 class Pool:
@@ -72,6 +75,7 @@ class Pool:
         self._replacing: dict[int, asyncio.TimerHandle] = {}
         self._listeners: dict[str, Bound] = {}
         self._resolved: dict[str, Resolved] = {}
+        self._secrets: dict[str, Secret] = {}
         self._configure: Configure | None = None
         self._salt = secrets.token_bytes(32)
         self._draining = False
@@ -120,6 +124,13 @@ class Pool:
         """Forget all other clusters: they are in no Snapshot any more, and are said again if they come back."""
         for cluster in self._resolved.keys() - clusters:
             del self._resolved[cluster]
+
+    def tell_secrets(self, secrets: list[Secret], gone: list[str]) -> None:
+        """Secrets that are new or changed, and names of those that are gone."""
+        self._secrets.update((secret.name, secret) for secret in secrets)
+        for name in gone:
+            self._secrets.pop(name, None)
+        self._broadcast(Secrets(secrets, gone))
 
     def configure(self, configure: Configure) -> None:
         """A new Snapshot."""
@@ -221,6 +232,8 @@ class Pool:
             self._send_listener(worker, bound)
         for resolved in self._resolved.values():
             worker.send(resolved)
+        if self._secrets:
+            worker.send(Secrets(list(self._secrets.values())))
         if self._configure is not None:
             worker.send(self._configure)
 

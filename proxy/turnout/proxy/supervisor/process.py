@@ -14,14 +14,14 @@ import sys
 from collections.abc import Callable, Sequence
 
 from turnout.proxy.worker.channel import AnyMessage, Channel
-from turnout.proxy.worker.messages import Configured, Failing, Message, Overloaded, Probed, Probing, Started
+from turnout.proxy.worker.messages import Configured, Failing, Message, Overloaded, Probed, Probing, Started, TlsFailed
 
 # -P: a file in the working directory must not pass for a module of ours.
 WORKER_COMMAND = (sys.executable, "-P", "-m", "turnout.proxy.worker.main")
 """What starts a worker; the number of its channel's descriptor is appended."""
 
 
-Said = Started | Configured | Failing | Probing | Probed | Overloaded
+Said = Started | Configured | Failing | Probing | Probed | Overloaded | TlsFailed
 
 
 class Worker:
@@ -96,7 +96,7 @@ class Worker:
                 self.error = message.error
                 if not message.error:
                     self.number = message.number
-            case Failing() | Probing() | Probed() | Overloaded():
+            case Failing() | Probing() | Probed() | Overloaded() | TlsFailed():
                 pass
             case _:
                 return

@@ -7,6 +7,7 @@ import os
 
 import uvloop
 
+from turnout.proxy.net.log_file import open_log
 from turnout.proxy.supervisor.handover import take_inheritance
 from turnout.proxy.supervisor.logs import configure_logging
 from turnout.proxy.supervisor.options import ProxyOptions
@@ -23,6 +24,9 @@ def run_proxy(options: ProxyOptions, source: Source) -> int:
     gc.disable()
     configure_logging(options.log_level, options.log_format)
     inheritance = take_inheritance(os.environ)
+    if (error := _why_no_access_log(options.worker.access_log)) is not None:
+        logger.error("%s", error)
+        return 1
 
     async def serve() -> int:
         try:
@@ -34,3 +38,14 @@ def run_proxy(options: ProxyOptions, source: Source) -> int:
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(serve())
+
+
+def _why_no_access_log(path: str) -> str | None:
+    """Why workers could not open it: said once, before there are any, and not by each as it dies of it."""
+    if path in ("-", "off"):
+        return None
+    try:
+        os.close(open_log(path))
+    except OSError as error:
+        return f"cannot write the access log {path}: {error.strerror}"
+    return None

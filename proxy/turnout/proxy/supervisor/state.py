@@ -7,6 +7,7 @@ import time
 
 import msgspec
 
+from turnout.proxy.supervisor.secrets.store import CertificateFact
 from turnout.proxy.supervisor.states.facts import StateFacts
 from turnout.rules.diagnostics import Diagnostic
 from turnout.rules.source import Discovery, Loaded
@@ -43,6 +44,7 @@ class Facts(msgspec.Struct, frozen=True):
     started_at: float
     discovery: Discovery | None = None
     states: StateFacts = StateFacts()
+    certificates: tuple[CertificateFact, ...] = ()
 
 
 class State:

@@ -30,6 +30,9 @@ from turnout.proxy.supervisor.handover import Inheritance, Successor
 from turnout.proxy.supervisor.options import ProxyOptions
 from turnout.proxy.supervisor.pool import Pool, Report
 from turnout.proxy.supervisor.process import WORKER_COMMAND
+from turnout.proxy.supervisor.secrets.contexts import CheckContexts
+from turnout.proxy.supervisor.secrets.files import FileSecrets
+from turnout.proxy.supervisor.secrets.store import SecretStore
 from turnout.proxy.supervisor.sockets import Sockets, open_socket
 from turnout.proxy.supervisor.state import Facts, State
 from turnout.proxy.supervisor.states.events import Events
@@ -37,9 +40,9 @@ from turnout.proxy.supervisor.states.facts import state_facts
 from turnout.proxy.supervisor.states.states import States
 from turnout.proxy.telemetry.layout import Layout
 from turnout.proxy.worker.memory import find_memory_limit
-from turnout.proxy.worker.messages import Failing, Overloaded, Probed, Probing
+from turnout.proxy.worker.messages import Failing, Overloaded, Probed, Probing, TlsFailed
 from turnout.proxy.worker.overload import share_memory
-from turnout.rules.source import Source
+from turnout.rules.source import SecretSource, Source
 
 if TYPE_CHECKING:
     from turnout.proxy.supervisor.admin import Admin
@@ -79,8 +82,11 @@ class Supervisor:
             self._on_report, self._on_death, self._fail,
         )  # fmt: skip
         self.states = States(Events(), self._endpoint_record, self.pool.serving, self._on_states)
+        self.secrets = SecretStore(self.pool.tell_secrets)
+        self._secret_files = FileSecrets()
+        self.states.find_tls = CheckContexts(self.secrets).find
         self.configuration = Configuration(
-            self.state, self.layout, self.sockets, self.pool, self.states, lookup,
+            self.state, self.layout, self.sockets, self.pool, self.states, lookup, self.secrets, self._secret_files,
             options.dns_refresh_s, options.listen_wins, has_predecessor=inheritance is not None,
         )  # fmt: skip
         self._source = source
@@ -99,6 +105,7 @@ class Supervisor:
             self.pool.start()
             await self._start_admin()
             self._spawn(self._follow_source(), "follow the source")
+            self._spawn(self._follow_secrets(self._secret_files), "follow certificate files")
             return await self._finished
         finally:
             await self._close()
@@ -141,6 +148,7 @@ class Supervisor:
             started_at=state.started_at,
             discovery=self._source.discovery(),
             states=state_facts(self.states),
+            certificates=self.secrets.facts(),
         )
 
     # Start and end
@@ -253,6 +261,10 @@ class Supervisor:
                 await self._admin.start(self.admin_socket)
                 self._inheritance.say_ready()
 
+    async def _follow_secrets(self, source: SecretSource) -> None:
+        async for update in source.updates():
+            self.secrets.offer(update)
+
     # What workers report
 
     def _on_report(self, slot: int, message: Report) -> None:
@@ -263,6 +275,8 @@ class Supervisor:
                 self.states.on_probing(slot, message)
             case Probed():
                 self.states.on_probed(slot, message)
+            case TlsFailed():
+                logger.warning("%s", _describe_tls(message))
             case Overloaded():
                 what = "overloaded" if message.refusing else "overload_ended"
                 self.states.events.record(
@@ -285,6 +299,14 @@ def _worker_options(options: ProxyOptions) -> Options:
     """The workers' options, with the share of the memory that each may have."""
     limit = find_memory_limit(options.max_memory_bytes)
     return msgspec.structs.replace(options.worker, max_memory_bytes=share_memory(limit, options.workers))
+
+
+def _describe_tls(failed: TlsFailed) -> str:
+    """The line of a failed handshake."""
+    who = f" with {failed.peer}" if failed.peer else ""
+    more = f" ({failed.others} more of these since the last line)" if failed.others else ""
+    where = "listener" if failed.side == "downstream" else "predictor"
+    return f"TLS handshake failed: {where} {failed.place}{who}: {failed.text}{more}"
 
 
 def _import_admin() -> "type[Admin]":

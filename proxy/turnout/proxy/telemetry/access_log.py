@@ -16,13 +16,13 @@ OUTCOME_FIELDS = ("flag", "reason", "route", "predictor", "endpoint", "attempts"
 FIELDS = (
     "time", *REQUEST_FIELDS, "status", *OUTCOME_FIELDS,
     "duration_ms", "upstream_ms", "proxy_ms", "first_byte_ms", "bytes_received", "bytes_sent", "peer",
-    "request_id", "trace_id", "grpc_status",
+    "peer_identity", "request_id", "trace_id", "grpc_status",
 )  # fmt: skip
 """In the order in which they stand in a line. Durations in milliseconds; bytes are those of bodies.
 
 `time` is when the request began; `flag` is Envoy's response flag, `-` for none; `status` 0: the client left before
-there was one; `first_byte_ms` is null (`-` in text) if the upstream never began to answer, and `grpc_status` for what
-is no gRPC call.
+there was one; `peer_identity` the URI in the client's certificate, empty for none; `first_byte_ms` is null (`-` in
+text) if the upstream never began to answer, and `grpc_status` for what is no gRPC call.
 """
 
 MAX_LEARNED = 1_024
@@ -46,13 +46,14 @@ class Format(NamedTuple):
 
 JSON = Format(
     b'{"time":"%b",%b,"status":%d,%b,"duration_ms":%b,"upstream_ms":%b,"proxy_ms":%b,"first_byte_ms":%b,'
-    b'"bytes_received":%d,"bytes_sent":%d,"peer":"%b","request_id":"%b","trace_id":"%b","grpc_status":%b}\n',
+    b'"bytes_received":%d,"bytes_sent":%d,"peer":"%b","peer_identity":"%b","request_id":"%b","trace_id":"%b",'
+    b'"grpc_status":%b}\n',
     b'"method":"%b","host":"%b","path":"%b","protocol":"%b"',
     b'"flag":"%b","reason":"%b","route":"%b","predictor":"%b","endpoint":"%b","attempts":%d',
     b"null",
 )
 TEXT = Format(
-    b'%b %b %d %b %b %b %b %b %d %d %b "%b" "%b" %b\n',
+    b'%b %b %d %b %b %b %b %b %d %d %b "%b" "%b" "%b" %b\n',
     b'"%b %b%b %b"',
     b'%b "%b" "%b" "%b" "%b" %d',
     b"-",

@@ -18,6 +18,7 @@ from enum import IntEnum
 
 from turnout.proxy.errors import Flag
 from turnout.proxy.telemetry.buckets import TABLE_WORDS
+from turnout.proxy.telemetry.tls import MAX_FAILURES, SIDES
 from turnout.rules.snapshot import Forward, Snapshot
 
 BOUNDS_S = (
@@ -49,12 +50,18 @@ class Word(IntEnum):
     HTTP2_CONNECTIONS_TOTAL = 9
     HTTP2_FLOODS_TOTAL = 10
     """Connections of HTTP/2 that were ended since the client did too much of what costs only us."""
+    TLS_DOWNSTREAM_TOTAL = 24
+    TLS_UPSTREAM_TOTAL = 25
+    """Handshakes that went well."""
+    TLS_FAILURES = 26
+    """The first of those that failed, by side and reason (`telemetry.tls`)."""
 
 
 GAUGES = Word.CONNECTIONS_TOTAL
 """Words below this are gauges, set to zero by the supervisor when their worker died."""
 
 HEADER_WORDS = 64
+assert Word.TLS_FAILURES + len(SIDES) * MAX_FAILURES <= HEADER_WORDS
 RECORD_WORDS = 208
 RECORDS = 65_536
 BLOCK_BYTES = 8 * (HEADER_WORDS + RECORDS * RECORD_WORDS)

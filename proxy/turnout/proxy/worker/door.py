@@ -5,6 +5,7 @@ accepts all that wait first), so that the count is true whenever this is asked; 
 """
 
 import asyncio
+import socket
 from collections.abc import Callable
 
 from turnout.proxy.net.refusal import Refusals
@@ -27,7 +28,17 @@ class Door:
 
     def admit(self, make: Callable[[], asyncio.Protocol]) -> asyncio.Protocol:
         """What `make` gives, or a refusal."""
+        return make() if self.is_open() else self._refusals.refuse()
+
+    def admit_tls(self, sock: socket.socket, begin: Callable[[], object]) -> None:
+        """Let a handshake begin, or cut it: an answer would have to be in TLS, which costs more than all the rest."""
+        if self.is_open():
+            begin()
+        else:
+            self._counters.add(Word.CONNECTIONS_REFUSED)
+            sock.close()
+
+    def is_open(self) -> bool:
+        """Whether one more may come."""
         counters = self._counters
-        if self._manager.may_accept(counters.words[_CONNECTIONS], counters.total(_CONNECTIONS)):
-            return make()
-        return self._refusals.refuse()
+        return self._manager.may_accept(counters.words[_CONNECTIONS], counters.total(_CONNECTIONS))

@@ -14,6 +14,7 @@ import traceback
 import uvloop
 
 from turnout.proxy.worker.channel import Channel
+from turnout.proxy.worker.memory import keep_freed_memory
 from turnout.proxy.worker.messages import (
     Configure,
     Drain,
@@ -21,6 +22,7 @@ from turnout.proxy.worker.messages import (
     Hello,
     Listen,
     Resolved,
+    Secrets,
     Started,
     ToWorker,
     Unlisten,
@@ -62,6 +64,8 @@ class Process:
                 worker.unlisten(message.listener)
             case Resolved():
                 worker.apply_endpoints(message)
+            case Secrets():
+                await worker.apply_secrets(message)
             case Configure():
                 await worker.configure(message)
             case Drain():
@@ -72,6 +76,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C goes to the whole group; the supervisor decides
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    keep_freed_memory()
     loop = uvloop.new_event_loop()
     asyncio.set_event_loop(loop)
     process = Process(loop, socket.socket(fileno=int(sys.argv[1])))

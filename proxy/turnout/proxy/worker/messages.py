@@ -8,6 +8,7 @@ import msgspec
 
 from turnout.proxy.cluster.endpoint import Target
 from turnout.proxy.net.options import Options
+from turnout.rules.source import Secret
 
 
 class Message(msgspec.Struct, frozen=True, tag_field="type", tag=str.lower):
@@ -56,6 +57,14 @@ class Resolved(Message, frozen=True):
     cluster: str
     record: int
     endpoints: list[Target]
+
+
+class Secrets(Message, frozen=True):
+    """Secrets that are new or changed, before the Configure that names them, and the names of those that nothing names
+    any more."""
+
+    secrets: list[Secret]
+    gone: list[str] = []
 
 
 class Drain(Message, frozen=True):
@@ -113,9 +122,21 @@ class Overloaded(Message, frozen=True):
     pressure: float
 
 
+class TlsFailed(Message, frozen=True):
+    """From the worker: a handshake failed, at that listener or with an endpoint of that cluster (`place`). `others`: so
+    many more did for the same reason since the last such message."""
+
+    side: str
+    place: str
+    peer: str
+    reason: str
+    text: str
+    others: int
+
+
 class Drained(Message, frozen=True):
     """From the worker: nothing is left; it exits next."""
 
 
-ToWorker = Hello | Listen | Unlisten | Configure | Resolved | Drain
-FromWorker = Started | Configured | Failing | Probing | Probed | Overloaded | Drained
+ToWorker = Hello | Listen | Unlisten | Configure | Resolved | Secrets | Drain
+FromWorker = Started | Configured | Failing | Probing | Probed | Overloaded | TlsFailed | Drained

@@ -3,7 +3,8 @@
 from collections.abc import Callable
 
 from turnout.proxy.cluster.endpoint import Endpoint
-from turnout.proxy.worker.messages import Failing, FromWorker, Probed, Probing
+from turnout.proxy.net.tls.reports import Report
+from turnout.proxy.worker.messages import Failing, FromWorker, Probed, Probing, TlsFailed
 
 
 class Reports:
@@ -16,6 +17,9 @@ class Reports:
 
     def on_failing(self, cluster: str, endpoint: Endpoint, kind: str, count: int) -> None:
         self._send(Failing(cluster, endpoint.address, endpoint.port, kind, count))
+
+    def on_tls_failure(self, report: Report) -> None:
+        self._send(TlsFailed(*report))
 
     def on_probing(self, cluster: str, endpoint: Endpoint) -> None:
         self._send(Probing(cluster, endpoint.address, endpoint.port))

@@ -27,6 +27,8 @@ from turnout.proxy.net.pool import Pool
 from turnout.proxy.net.queue import Queue
 from turnout.proxy.net.refusal import Refusals
 from turnout.proxy.net.timers import Timers
+from turnout.proxy.net.tls.handshake import Handshake
+from turnout.proxy.net.tls.reports import TlsReports
 from turnout.proxy.route.table import Table
 from turnout.proxy.sides import Replays, Scope, Services
 from turnout.proxy.telemetry.buckets import Buckets
@@ -34,12 +36,24 @@ from turnout.proxy.telemetry.counters import Counters
 from turnout.proxy.telemetry.layout import BUCKETS_TABLE, NO_ROUTE_KEY, SHARED_BYTES, Word, route_keys
 from turnout.proxy.worker.door import Door
 from turnout.proxy.worker.memory import Memory
-from turnout.proxy.worker.messages import Configure, Configured, Drained, FromWorker, Hello, Overloaded, Resolved
+from turnout.proxy.worker.messages import (
+    Configure,
+    Configured,
+    Drained,
+    FromWorker,
+    Hello,
+    Overloaded,
+    Resolved,
+    Secrets,
+    TlsFailed,
+)
 from turnout.proxy.worker.overload import OverloadManager, bound_connections
 from turnout.proxy.worker.reports import Reports
+from turnout.proxy.worker.secrets import NO_CONTEXTS, ContextError, Contexts, build_contexts
 from turnout.proxy.worker.watch import Watch
 from turnout.rules import snapshot
 from turnout.rules.snapshot import Snapshot, decode_snapshot
+from turnout.rules.source import Secret
 
 FLUSH_S = 1.0
 REPLAY_BYTES = 64 << 20
@@ -70,12 +84,13 @@ class Worker:
         timers = self._timers = Timers(loop, clock)
         self._guards = Guards(Buckets(words[slot], others, BUCKETS_TABLE), counters, hello.salt, len(words))
         self._reports = Reports(send)
-        self._pool = Pool(loop, clock, timers, counters, options.max_head_bytes)
+        tls_reports = TlsReports(counters, clock, self._reports.on_tls_failure)
+        self._pool = Pool(loop, clock, timers, counters, options.max_head_bytes, tls_reports)
         self._log = _open_log(options, counters)
         log = self._log.log if self._log else _log_nothing
         replay_bytes = min(REPLAY_BYTES, options.max_memory_bytes // 4 or REPLAY_BYTES)
         services = Services(self._pool, counters, clock, time.time, log, Replays(replay_bytes), options.idle_timeout_s)
-        self._context = WorkerContext(loop, clock, timers, services, options)
+        self._context = WorkerContext(loop, clock, timers, services, options, tls_reports)
         descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         manager = OverloadManager(
             options.max_memory_bytes, options.max_connections, bound_connections(options.max_connections, descriptors)
@@ -88,6 +103,9 @@ class Worker:
         self._contexts: dict[str, ListenerContext] = {}
         self._clusters: dict[str, Cluster] = {}
         self._resolved: dict[str, Resolved] = {}
+        self._secrets: dict[str, Secret] = {}
+        self._tls = NO_CONTEXTS
+        self._snapshot = Snapshot()
         self._tasks: set[asyncio.Task[None]] = set()
         self._flush_log()
 
@@ -104,7 +122,7 @@ class Worker:
         if context is not None:
             context.closing = True
         if listener is not None:
-            self._spawn(listener.stop(partial(self._door.admit, partial(_make_protocol, context))))
+            self._spawn(self._stop_listener(listener, context))
 
     def apply_endpoints(self, message: Resolved) -> None:
         self._resolved[message.cluster] = message
@@ -119,20 +137,38 @@ class Worker:
         """
         gc.disable()  # what is built stays, so there is nothing to be collected, only much to be looked through
         try:
-            built = await self._loop.run_in_executor(None, _build, message)
+            built = await self._loop.run_in_executor(None, _build, message, dict(self._secrets), self._tls)
         except Exception as error:  # whatever it is: the old Snapshot goes on, and the supervisor tells why
             self._send(Configured(message.number, f"{type(error).__name__}: {error}"))
             return
         finally:
             gc.freeze()
             gc.enable()
+        self._snapshot = built.snapshot
         self._apply_clusters(built.snapshot)
         self._guards.bind(built.tables.values())
         for name, table in built.tables.items():
             self._apply_scope(name, table, built.no_route_record, message.version)
+        self._apply_tls(built.tls)
         for name in list(self._contexts):
             await self._start(name)
         self._send(Configured(message.number))
+
+    async def apply_secrets(self, message: Secrets) -> None:
+        """Take secrets, and make anew what was made of those that have changed; connections that stand are kept.
+
+        The supervisor has checked them. Should they do no good here all the same, the old contexts serve on.
+        """
+        self._secrets.update((secret.name, secret) for secret in message.secrets)
+        for name in message.gone:
+            self._secrets.pop(name, None)
+        secrets = dict(self._secrets)
+        try:
+            made = await self._loop.run_in_executor(None, build_contexts, self._snapshot, secrets, self._tls)
+        except ContextError as error:
+            self._send(TlsFailed("downstream", "certificates", "", "other", str(error), 0))
+        else:
+            self._apply_tls(made)
 
     def drain(self, timeout_s: float) -> None:
         """Accept no more; leave when the last connection is gone, at the latest after `timeout_s`."""
@@ -183,11 +219,39 @@ class Worker:
         else:
             context.scope = scope
 
+    def _apply_tls(self, made: Contexts) -> None:
+        self._tls = made
+        for name, context in self._contexts.items():
+            context.tls = made.listeners.get(name)
+        self._pool.apply_tls(made.clusters)
+
+    def _accept(self, context: ListenerContext | None) -> asyncio.Protocol:
+        """The protocol of a plain connection; where no Snapshot ever named the listener nothing is served."""
+        if context is None:
+            return asyncio.Protocol()
+        return self._door.admit(partial(DownstreamConnection, context))
+
+    def _take(self, context: ListenerContext, sock: socket.socket, peer: str) -> None:
+        """A connection that has to begin with a handshake."""
+        make = partial(DownstreamConnection, context)
+        self._door.admit_tls(sock, partial(Handshake, context, sock, peer, make))
+
+    def _stop_listener(self, listener: Listener, context: ListenerContext | None) -> Coroutine[None, None, None]:
+        take = partial(self._take, context) if context is not None and listener.hands_on else None
+        return listener.stop(partial(self._accept, context), take)
+
     async def _start(self, name: str) -> None:
         listener, context = self._listeners.get(name), self._contexts[name]
-        if listener is not None and not listener.started and not self._context.draining:
+        if listener is None or self._context.draining:
+            return
+        if listener.started and listener.hands_on != (context.tls is not None):
+            listener.pause()
+        if not listener.started:
             context.scope.port = listener.port
-            await listener.start(partial(self._door.admit, partial(DownstreamConnection, context)))
+            if context.tls is None:
+                await listener.start(partial(self._accept, context))
+            else:
+                listener.start_with(partial(self._take, context))
 
     def _drop(self, endpoints: Iterable[Endpoint]) -> None:
         for endpoint in endpoints:
@@ -198,7 +262,7 @@ class Worker:
     async def _drain(self, timeout_s: float) -> None:
         for name, listener in list(self._listeners.items()):
             context = self._contexts.get(name)
-            await listener.stop(partial(self._door.admit, partial(_make_protocol, context)))
+            await self._stop_listener(listener, context)
         if not self._context.connections:
             self._finish()
         else:
@@ -247,9 +311,10 @@ class _Built(NamedTuple):
     snapshot: Snapshot
     tables: dict[str, Table]
     no_route_record: int
+    tls: Contexts
 
 
-def _build(message: Configure) -> _Built:
+def _build(message: Configure, secrets: dict[str, Secret], tls: Contexts) -> _Built:
     snapshot = decode_snapshot(message.snapshot)
     records = dict(zip(route_keys(snapshot), message.records, strict=True))
     missing, cold, clusters = snapshot.missing, snapshot.cold, snapshot.clusters
@@ -257,7 +322,7 @@ def _build(message: Configure) -> _Built:
         listener.name: Table(listener, missing, records, cold=cold, clusters=clusters)
         for listener in snapshot.listeners
     }
-    return _Built(snapshot, tables, records[NO_ROUTE_KEY])
+    return _Built(snapshot, tables, records[NO_ROUTE_KEY], build_contexts(snapshot, secrets, tls))
 
 
 def _map_block(fd: int, *, writable: bool) -> mmap.mmap:
@@ -265,11 +330,6 @@ def _map_block(fd: int, *, writable: bool) -> mmap.mmap:
     block = mmap.mmap(fd, SHARED_BYTES, prot=mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0))
     os.close(fd)
     return block
-
-
-def _make_protocol(context: ListenerContext | None) -> asyncio.Protocol:
-    """For a connection that queued at a listener; one that no Snapshot ever named has nothing to serve."""
-    return DownstreamConnection(context) if context is not None else asyncio.Protocol()
 
 
 def _open_log(options: Options, counters: Counters) -> AccessLog | None:

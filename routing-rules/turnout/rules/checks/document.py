@@ -10,11 +10,13 @@ from turnout.rules.checks.httproute import check_httproute
 from turnout.rules.checks.others import check_gateway, check_grant
 from turnout.rules.checks.predictor import check_predictor
 from turnout.rules.checks.routepolicy import check_routepolicy
+from turnout.rules.checks.tls import check_certificate
 from turnout.rules.documents.document import Document, Report, Reporter
 from turnout.rules.documents.gateway import Gateway, Namespace, ReferenceGrant
 from turnout.rules.documents.grpcroute import GRPCRoute
 from turnout.rules.documents.httproute import HTTPRoute
 from turnout.rules.documents.routepolicy import RoutePolicy
+from turnout.rules.documents.tls import Certificate
 
 
 def check_document(document: Document, report: Report) -> None:
@@ -39,6 +41,8 @@ def _check(document: Document, say: Reporter) -> None:
             check_grant(say, grant)
         case RoutePolicy() as policy:
             check_routepolicy(say, policy)
+        case Certificate() as certificate:
+            check_certificate(say, certificate)
         case Namespace():
             pass
         case predictor:

@@ -2,11 +2,17 @@
 
 from turnout.rules.checks.common import check_count
 from turnout.rules.checks.syntax import dns_name_fault, hostname_fault, is_ip
+from turnout.rules.checks.tls import check_gateway_tls
 from turnout.rules.documents.document import Reporter
 from turnout.rules.documents.gateway import Gateway, GatewayListener, LabelSelector, ReferenceGrant
 
+_GRANTABLE = (
+    ("", "Service"), ("", "Secret"), ("", "ConfigMap"), ("turnout.dev", "Predictor"), ("turnout.dev", "Certificate"),
+)  # fmt: skip
+
 
 def check_gateway(say: Reporter, gateway: Gateway) -> None:
+    check_gateway_tls(say, gateway)
     check_count(say, ("spec", "listeners"), gateway.spec.listeners, 64)
     check_count(say, ("spec", "addresses"), gateway.spec.addresses, 16)
     names: set[str] = set()
@@ -32,7 +38,7 @@ def check_grant(say: Reporter, grant: ReferenceGrant) -> None:
     check_count(say, ("spec", "from"), grant.spec.from_, 16)
     check_count(say, ("spec", "to"), grant.spec.to, 16)
     for index, to in enumerate(grant.spec.to):
-        if (to.group, to.kind) not in (("", "Service"), ("turnout.dev", "Predictor")):
+        if (to.group, to.kind) not in _GRANTABLE:
             fault = f"there is no {to.kind} in the group {to.group!r}"
             say.error(("spec", "to", index), "unknown-kind", fault)
 

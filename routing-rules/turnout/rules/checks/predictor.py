@@ -5,6 +5,7 @@ from turnout.rules.checks.breaking import check_circuit_breaker, check_outlier_d
 from turnout.rules.checks.common import check_duration
 from turnout.rules.checks.health import check_health_check
 from turnout.rules.checks.syntax import address_fault
+from turnout.rules.checks.tls import check_predictor_tls
 from turnout.rules.documents.document import Reporter
 from turnout.rules.documents.predictor import Predictor, PredictorSpec
 
@@ -23,6 +24,8 @@ def check_predictor(say: Reporter, predictor: Predictor) -> None:
         check_outlier_detection(say, spec)
     if spec.health_check is not None:
         check_health_check(say, spec.health_check, spec.api, spec.protocol)
+    if spec.tls is not None:
+        check_predictor_tls(say, spec.tls, spec.endpoints)
     if spec.slow_start is not None:
         check_slow_start(say, spec.slow_start, spec.load_balancing.policy)
 
@@ -30,9 +33,11 @@ def check_predictor(say: Reporter, predictor: Predictor) -> None:
 def check_protocol(say: Reporter, spec: PredictorSpec) -> None:
     """HTTP/2 by ALPN is spoken over TLS only."""
     place = ("spec", "protocol")
-    if spec.protocol in ("h2", "auto"):
+    if spec.protocol in ("h2", "auto") and spec.tls is None:
         fault = f"{spec.protocol} is agreed on over TLS, and there is no tls; HTTP/2 in plain text is h2c"
         say.error(place, "missing-tls", fault)
+    if spec.protocol == "h2c" and spec.tls is not None:
+        say.error(place, "conflict", "h2c is HTTP/2 in plain text, and there is tls; HTTP/2 over TLS is h2")
 
 
 def _check_endpoints(say: Reporter, spec: PredictorSpec) -> None:

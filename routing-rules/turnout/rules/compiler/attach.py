@@ -25,6 +25,22 @@ from turnout.rules.snapshot import Origin
 DEFAULT_LISTENER = "default"
 
 
+class Member(msgspec.Struct):
+    """One listener of a Gateway, as it was written."""
+
+    document: Document
+    gateway: Gateway
+    index: int
+
+    @property
+    def listener(self) -> GatewayListener:
+        return self.gateway.spec.listeners[self.index]
+
+    @property
+    def hostname(self) -> str:
+        return self.listener.hostname or ANY
+
+
 class Socket(msgspec.Struct):
     """What becomes one listener of the Snapshot: an address and a port, with the hostnames of its listeners."""
 
@@ -33,6 +49,7 @@ class Socket(msgspec.Struct):
     port: int
     origin: Origin | None
     hostnames: list[str]
+    members: list[Member]
 
     def own_domains(self) -> list[str]:
         """Domains that must be there even if nothing is routed under them."""
@@ -67,7 +84,7 @@ class Listeners:
                 case Namespace() as namespace:
                     self._labels[namespace.metadata.name] = namespace.metadata.labels
         if not self._gateways:
-            self.sockets[DEFAULT_LISTENER] = Socket(DEFAULT_LISTENER, "", 0, None, [ANY])
+            self.sockets[DEFAULT_LISTENER] = Socket(DEFAULT_LISTENER, "", 0, None, [ANY], [])
 
     def bind(self, document: Document, route: AnyRoute, report: Report) -> list[Binding]:
         """Where the route is served; a warning where a route of another kind keeps it out, or if that is nowhere.
@@ -97,7 +114,8 @@ class Listeners:
             for name, address in _places(gateway, listener):
                 if name not in self.sockets:
                     origin = document.origin("spec", "listeners", index)
-                    self.sockets[name] = Socket(name, address, listener.port, origin, [])
+                    self.sockets[name] = Socket(name, address, listener.port, origin, [], [])
+                self.sockets[name].members.append(Member(document, gateway, index))
                 hostnames = self.sockets[name].hostnames
                 if (listener.hostname or ANY) not in hostnames:
                     hostnames.append(listener.hostname or ANY)

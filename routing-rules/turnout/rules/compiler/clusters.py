@@ -5,11 +5,19 @@ from typing import Literal
 from turnout.rules import resilience as r
 from turnout.rules.compiler.health import compile_health_check
 from turnout.rules.compiler.keys import compile_key
+from turnout.rules.compiler.tls import compile_upstream_tls
 from turnout.rules.documents.balancing import LoadBalancing, SlowStart
 from turnout.rules.documents.breaking import CircuitBreaker, ConsecutiveFailures, LatencyOutliers, OutlierDetection
 from turnout.rules.documents.predictor import Predictor, PredictorEndpoint
 from turnout.rules.durations import parse_duration_s
-from turnout.rules.snapshot import CONNECT_TIMEOUT_S, POOL_IDLE_TIMEOUT_S, Cluster, Endpoint
+from turnout.rules.snapshot import (
+    CONNECT_TIMEOUT_S,
+    HTTP2_POOL_IDLE_TIMEOUT_S,
+    POOL_IDLE_TIMEOUT_S,
+    Cluster,
+    Endpoint,
+    Protocol,
+)
 
 PolicyName = Literal["peak_ewma", "least_request", "round_robin", "random", "ring_hash", "maglev"]
 
@@ -20,6 +28,12 @@ _POLICIES: dict[str, PolicyName] = {
     "Random": "random",
     "RingHash": "ring_hash",
     "Maglev": "maglev",
+}
+_IDLE_TIMEOUTS_S: dict[Protocol, float] = {
+    "http1": POOL_IDLE_TIMEOUT_S,
+    "auto": POOL_IDLE_TIMEOUT_S,
+    "h2c": HTTP2_POOL_IDLE_TIMEOUT_S,
+    "h2": HTTP2_POOL_IDLE_TIMEOUT_S,
 }
 _QUEUE_LENGTH = 1024
 """Envoy's `max_pending_requests` default: a queue has a bound, whether one is written or not."""
@@ -35,7 +49,7 @@ def compile_cluster(predictor: Predictor) -> Cluster:
         name="/".join(predictor.key),
         endpoints=tuple(_endpoint(e) for e in spec.endpoints),
         connect_timeout_s=CONNECT_TIMEOUT_S if connect is None else parse_duration_s(connect),
-        pool_idle_timeout_s=POOL_IDLE_TIMEOUT_S if idle is None else parse_duration_s(idle),
+        pool_idle_timeout_s=_IDLE_TIMEOUTS_S[spec.protocol] if idle is None else parse_duration_s(idle),
         load_balancing=_load_balancing(spec.load_balancing),
         circuit_breaker=r.CircuitBreaker() if breaker is None else _circuit_breaker(breaker),
         outlier_detection=None if outliers is None else _outlier_detection(outliers),
@@ -44,6 +58,7 @@ def compile_cluster(predictor: Predictor) -> Cluster:
         else compile_health_check(spec.health_check, spec.api, spec.protocol),
         slow_start=None if slow_start is None else _slow_start(slow_start),
         protocol=spec.protocol,
+        tls=None if spec.tls is None else compile_upstream_tls(predictor, spec.tls),
     )
     return cluster
 

@@ -27,7 +27,7 @@ def _without_effect(
     if not isinstance(action, Forward):
         if rule.retry is not None:
             yield ("retry",), "retry has no effect: the rule sends nothing to a backend"
-        if policy is not NO_POLICY:
+        if policy is not NO_POLICY and not policy.allowed_identities:
             yield attached, "the policy has no effect: the rule sends nothing to a backend"
         return
     yield from ((attached, f"the policy's {text}") for text in _of_retries(rule.retry, policy))

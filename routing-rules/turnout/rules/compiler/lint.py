@@ -10,6 +10,8 @@ look-ups.
 from collections.abc import Iterable
 from typing import TypeAlias
 
+from turnout.rules.compiler.attach import Socket
+from turnout.rules.compiler.certificates import Certificates
 from turnout.rules.compiler.policies import Policies
 from turnout.rules.compiler.references import References
 from turnout.rules.compiler.routes import Entry
@@ -38,12 +40,28 @@ def lint_shadows(hosts: Iterable[list[Entry]], report: Report) -> None:
             _warn(entry, by, report)
 
 
-def lint_unused(references: References, policies: Policies, report: Report) -> None:
-    """Warn of predictors that no route names, and of policies that no rule does."""
+def lint_unused(references: References, policies: Policies, certificates: Certificates, report: Report) -> None:
+    """Warn of predictors that no route names, of policies that no rule does, and of certificates that nobody does."""
     for name in references.unused():
         report.add("warning", references.origins[name], "unused-predictor", f"no route names the Predictor {name}")
     for name, origin in policies.unused():
         report.add("warning", origin, "unused-policy", f"no rule names the RoutePolicy {name}")
+    for name, origin in certificates.unused():
+        report.add("warning", origin, "unused-certificate", f"nothing names the Certificate {name}")
+
+
+def lint_identities(socket: Socket, asks: bool, hosts: Iterable[list[Entry]], report: Report) -> None:
+    """Warn, once a policy, of rules that allow identities where no client is asked for one (`asks`)."""
+    if asks:
+        return
+    told: set[str] = set()
+    for entry in (entry for entries in hosts for entry in entries):
+        if entry.route.allowed_identities and entry.route.name not in told:
+            told.add(entry.route.name)
+            text = (
+                f"the policy's allowedIdentities let nobody in: listener {socket.name} asks for no client certificates"
+            )
+            report.add("warning", entry.origin(), "no-identities", text)
 
 
 def _shadows(entries: list[Entry]) -> Iterable[tuple[Entry, Entry | None]]:

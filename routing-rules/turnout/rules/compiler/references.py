@@ -109,7 +109,7 @@ class References:
     def _add_grant(self, grant: ReferenceGrant) -> None:
         for source in grant.spec.from_:
             for to in grant.spec.to:
-                if source.group == GATEWAY_GROUP:
+                if source.group == GATEWAY_GROUP and source.kind != "Gateway":
                     place = grant.metadata.namespace
                     self._grants.add((source.kind, source.namespace, place, to.group, to.kind, to.name))
 

@@ -114,28 +114,29 @@ def _compile_rule(
         place = (*path, "backendRefs") if rule.backend_refs else path
         code = "zero-weights" if rule.backend_refs else "no-backends"
         say.warning(place, code, f"{action.message}; every request gets a {action.status}")
-    action = _with_policy(say, path, rule, action, references, policies)
+    action, allowed = _with_policy(say, path, rule, action, references, policies)
     edits = _layers(filters.request_headers), _layers(filters.response_headers)
     name = f"{kind.prefix}{meta.namespace}/{meta.name}/{rule.name or number}"
     for index, (match, key) in enumerate(written.matches):
-        compiled = s.Route(name, match, action, *edits)
+        compiled = s.Route(name, match, action, *edits, allowed)
         yield Entry(key, compiled, say.document, number, index)
 
 
 def _with_policy(
     say: Reporter, path: Path, rule: Rule, action: s.Action, references: References, policies: Policies
-) -> s.Action:
+) -> tuple[s.Action, tuple[str, ...]]:
+    """The action, and whom the policy allows."""
     policy = policies.of(rule.filters, say.document.resource.metadata.namespace)
     if policy is None:
         text = "the rule names a RoutePolicy that does not exist"
         place = (*path, "filters", extension_index(rule.filters), "extensionRef")
         say.warning(place, "missing-policy", f"{text}; every request gets a 500")
-        return s.Respond(500, text)
+        return s.Respond(500, text), ()
     if isinstance(action, s.Forward):
         action = apply_policy(action, rule.retry, policy)
     if rule.retry is not None or policy is not NO_POLICY:
         warn_of_no_effect(say, path, rule, policy, action, references.has_queue)
-    return action
+    return action, tuple(sorted(set(policy.allowed_identities)))
 
 
 def _layers(edits: s.HeaderEdits) -> tuple[s.HeaderEdits, ...]:

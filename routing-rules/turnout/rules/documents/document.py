@@ -10,12 +10,13 @@ from turnout.rules.documents.grpcroute import GRPCRoute
 from turnout.rules.documents.httproute import HTTPRoute
 from turnout.rules.documents.predictor import Predictor
 from turnout.rules.documents.routepolicy import RoutePolicy
+from turnout.rules.documents.tls import Certificate
 from turnout.rules.documents.tree import Value, line_of
 from turnout.rules.snapshot import Origin
 
 Path: TypeAlias = tuple[str | int, ...]
 AnyRoute: TypeAlias = HTTPRoute | GRPCRoute
-AnyResource: TypeAlias = AnyRoute | Gateway | ReferenceGrant | Predictor | RoutePolicy | Namespace
+AnyResource: TypeAlias = AnyRoute | Gateway | ReferenceGrant | Predictor | RoutePolicy | Certificate | Namespace
 
 KINDS: dict[tuple[str, str], type[AnyResource]] = {
     ("gateway.networking.k8s.io/v1", "HTTPRoute"): HTTPRoute,
@@ -27,6 +28,7 @@ KINDS: dict[tuple[str, str], type[AnyResource]] = {
     ("gateway.networking.k8s.io/v1beta1", "ReferenceGrant"): ReferenceGrant,
     ("turnout.dev/v1alpha1", "Predictor"): Predictor,
     ("turnout.dev/v1alpha1", "RoutePolicy"): RoutePolicy,
+    ("turnout.dev/v1alpha1", "Certificate"): Certificate,
     ("v1", "Namespace"): Namespace,
 }
 LATER_KINDS = frozenset({"Shadow", "Release", "TLSRoute", "TCPRoute", "UDPRoute", "BackendTLSPolicy"})

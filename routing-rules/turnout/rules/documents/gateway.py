@@ -10,6 +10,7 @@ from msgspec import Meta
 
 from turnout.rules.documents.base import ObjectName, Port, Resource, Strict
 from turnout.rules.documents.httproute import Hostname
+from turnout.rules.documents.tls import GatewayTls, ListenerTls
 
 
 class LabelExpression(Strict, frozen=True, kw_only=True):
@@ -53,13 +54,13 @@ class AllowedRoutes(Strict, frozen=True, kw_only=True):
 class GatewayListener(Strict, frozen=True, kw_only=True):
     """A port, with the hostname whose requests are its own."""
 
-    later: ClassVar = frozenset({"tls"})
-    later_values: ClassVar = {"protocol": frozenset({"HTTPS", "TLS", "TCP", "UDP"})}
+    later_values: ClassVar = {"protocol": frozenset({"TLS", "TCP", "UDP"})}
 
     name: Annotated[str, Meta(min_length=1, max_length=253)]
     hostname: Hostname | None = None
     port: Port
-    protocol: Literal["HTTP"]
+    protocol: Literal["HTTP", "HTTPS"]
+    tls: ListenerTls | None = None
     allowed_routes: AllowedRoutes = AllowedRoutes()
 
 
@@ -75,11 +76,12 @@ class GatewayAddress(Strict, frozen=True, kw_only=True):
 class GatewaySpec(Strict, frozen=True, kw_only=True):
     """The listeners; without `addresses` they are on the host of --listen."""
 
-    later: ClassVar = frozenset({"tls", "infrastructure", "backendTLS", "allowedListeners", "defaultScope"})
+    later: ClassVar = frozenset({"infrastructure", "backendTLS", "allowedListeners", "defaultScope"})
 
     gateway_class_name: Annotated[str | None, Meta(description="Accepted, without effect.")] = None
     listeners: Annotated[tuple[GatewayListener, ...], Meta(min_length=1)]
     addresses: tuple[GatewayAddress, ...] = ()
+    tls: GatewayTls | None = None
 
 
 class Gateway(Resource, frozen=True, kw_only=True):
@@ -93,10 +95,10 @@ class Gateway(Resource, frozen=True, kw_only=True):
 class GrantFrom(Strict, frozen=True, kw_only=True):
     """Who may point."""
 
-    later_values: ClassVar = {"kind": frozenset({"Gateway", "TLSRoute", "TCPRoute", "UDPRoute"})}
+    later_values: ClassVar = {"kind": frozenset({"TLSRoute", "TCPRoute", "UDPRoute"})}
 
     group: Literal["gateway.networking.k8s.io"]
-    kind: Literal["HTTPRoute", "GRPCRoute"]
+    kind: Literal["HTTPRoute", "GRPCRoute", "Gateway"]
     namespace: ObjectName
 
 
@@ -104,7 +106,7 @@ class GrantTo(Strict, frozen=True, kw_only=True):
     """At what; without a name, at all of that kind in the grant's namespace."""
 
     group: Literal["", "turnout.dev"]
-    kind: Literal["Service", "Predictor"]
+    kind: Literal["Service", "Predictor", "Secret", "ConfigMap", "Certificate"]
     name: ObjectName | None = None
 
 
@@ -116,7 +118,7 @@ class ReferenceGrantSpec(Strict, frozen=True, kw_only=True):
 
 
 class ReferenceGrant(Resource, frozen=True, kw_only=True):
-    """Lets routes of other namespaces point into this one."""
+    """Lets routes and Gateways of other namespaces point into this one."""
 
     api_version: Literal["gateway.networking.k8s.io/v1beta1", "gateway.networking.k8s.io/v1"]
     kind: Literal["ReferenceGrant"]

@@ -1,6 +1,6 @@
 """`Predictor`: a model server, one or more endpoints that answer alike."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from msgspec import Meta
 
@@ -9,6 +9,7 @@ from turnout.rules.documents.balancing import LoadBalancing, Locality, SlowStart
 from turnout.rules.documents.base import Duration, Port, Resource, Strict
 from turnout.rules.documents.breaking import CircuitBreaker, OutlierDetection
 from turnout.rules.documents.healthcheck import HealthCheck
+from turnout.rules.documents.tls import PredictorTls
 from turnout.rules.snapshot import Protocol
 
 
@@ -37,14 +38,12 @@ class Connection(Strict, frozen=True, kw_only=True):
     connect_timeout: Annotated[Duration | None, Meta(description="Default 5s.")] = None
     idle_timeout: Annotated[
         Duration | None,
-        Meta(description="An idle kept connection is closed after this; default 4s, below uvicorn's 5s."),
+        Meta(description="An idle kept connection is closed after this; default 4s (uvicorn: 5s), 5m for HTTP/2."),
     ] = None
 
 
 class PredictorSpec(Strict, frozen=True, kw_only=True):
     """How to reach a model server."""
-
-    later: ClassVar = frozenset({"tls"})
 
     protocol: Annotated[
         Protocol,
@@ -58,6 +57,7 @@ class PredictorSpec(Strict, frozen=True, kw_only=True):
     outlier_detection: OutlierDetection | None = None
     health_check: HealthCheck | None = None
     slow_start: SlowStart | None = None
+    tls: PredictorTls | None = None
 
 
 class Predictor(Resource, frozen=True, kw_only=True):

@@ -10,6 +10,7 @@ from msgspec import Meta
 
 from turnout.rules.documents.balancing import FieldName, Percent, SplitKey
 from turnout.rules.documents.base import Duration, Resource, Strict
+from turnout.rules.documents.tls import IdentityPattern
 
 Tokens = Annotated[int, Meta(ge=1, le=1_000_000_000)]
 
@@ -104,6 +105,10 @@ class RoutePolicySpec(Strict, frozen=True, kw_only=True):
         bool, Meta(description="true: a request may be sent again whatever its method, also after it was sent.")
     ] = False
     timeouts: PolicyTimeouts = PolicyTimeouts()
+    allowed_identities: Annotated[
+        tuple[IdentityPattern, ...],
+        Meta(description="Whose certificates may ask, by their URI; without one, everybody's, and who has none."),
+    ] = ()
     rate_limit: RateLimit | None = None
     fault: Fault | None = None
     grpc_retry: Annotated[

@@ -8,6 +8,7 @@ import asyncio
 import random
 from collections.abc import Callable
 
+from turnout.proxy.net.tls.upstream import UpstreamContext
 from turnout.proxy.supervisor.health.probes import Prober
 from turnout.proxy.supervisor.health.thresholds import Result
 from turnout.proxy.supervisor.options import Address
@@ -20,7 +21,8 @@ LEAST_INTERVAL_S = 0.001
 class Checker:
     """One endpoint's task. `judged` is set after the first round.
 
-    `on_checked` takes a result and says whether the endpoint waits for its warm check now.
+    `tls` gives that of the endpoint as it is now, None for none. `on_checked` takes a result and says whether the
+    endpoint waits for its warm check now.
     """
 
     def __init__(
@@ -30,6 +32,7 @@ class Checker:
         address: Address,
         on_checked: Callable[[Result], bool],
         on_warmed: Callable[[Result], None],
+        tls: Callable[[], UpstreamContext | None] = lambda: None,
     ) -> None:
         self.config = config
         self.judged = asyncio.Event()
@@ -37,6 +40,7 @@ class Checker:
         self._address = address
         self._on_checked = on_checked
         self._on_warmed = on_warmed
+        self._tls = tls
         self.task = asyncio.create_task(self._run(), name=f"health checks of {address}")
 
     def cancel(self) -> None:
@@ -46,8 +50,8 @@ class Checker:
     async def _run(self) -> None:
         config, prober = self.config, self._prober
         while True:
-            wants_warm = self._on_checked(await prober.check(config, self._address))
+            wants_warm = self._on_checked(await prober.check(config, self._address, self._tls))
             if wants_warm and config.warms:
-                self._on_warmed(await prober.warm(config, self._address))
+                self._on_warmed(await prober.warm(config, self._address, self._tls))
             self.judged.set()
             await asyncio.sleep(max(LEAST_INTERVAL_S, config.interval_s + random.random() * config.interval_jitter_s))

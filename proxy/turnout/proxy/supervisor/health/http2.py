@@ -1,4 +1,4 @@
-"""One request over HTTP/2 with prior knowledge, on a connection of its own: what a health check asks with.
+"""One request over HTTP/2, with prior knowledge or over TLS, on a connection of its own: what a health check asks with.
 
 The codec is the data plane's (`http2.session`). Whatever ends the connection or the stream before the answer is whole
 is a ConnectionError. Of an answer beyond the bound the rest is not read. Time is the caller's to limit.
@@ -9,6 +9,7 @@ import asyncio
 from turnout.proxy.http.head import Data, Fields
 from turnout.proxy.http2.fields import FieldTuple
 from turnout.proxy.http2.session import Error, Session
+from turnout.proxy.net.tls.upstream import UpstreamContext
 from turnout.proxy.supervisor.options import Address
 
 MAX_HEAD_BYTES = 65_536
@@ -64,9 +65,16 @@ class Answer:
         self.failure = f"a flood of {what}"
 
 
-async def ask(address: Address, head: Fields, body: Data, max_body_bytes: int) -> Answer:
+async def connect(address: Address, tls: UpstreamContext | None) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection of its own. Raises OSError if there is none."""
+    if tls is None:
+        return await asyncio.open_connection(*address)
+    return await asyncio.open_connection(*address, ssl=tls.context, server_hostname=tls.server_name)
+
+
+async def ask(address: Address, tls: UpstreamContext | None, head: Fields, body: Data, max_body_bytes: int) -> Answer:
     """Send one request and wait for all of its answer. Raises OSError if there is none."""
-    reader, writer = await asyncio.open_connection(address.host, address.port)
+    reader, writer = await connect(address, tls)
     try:
         return await _exchange(reader, writer, head, body, max_body_bytes)
     finally:

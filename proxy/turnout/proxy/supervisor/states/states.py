@@ -24,6 +24,7 @@ from turnout.rules.resilience import HealthCheck
 from turnout.rules.snapshot import Cluster, Endpoint
 
 if TYPE_CHECKING:
+    from turnout.proxy.net.tls.upstream import UpstreamContext
     from turnout.proxy.supervisor.health.checker import Checker
     from turnout.proxy.supervisor.health.probes import Prober
 
@@ -71,6 +72,8 @@ class States:
         self._loop = asyncio.get_running_loop()
         self._clusters: dict[str, Watched] = {}
         self._prober: Prober | None = None
+        self.find_tls: Callable[[Cluster], UpstreamContext | None] = lambda cluster: None
+        """What active checks speak to the endpoints of a cluster."""
         # When clusters wake, earliest first; an entry counts if it is still its cluster's `wake_at`.
         self._wakes: list[tuple[float, str]] = []
         self._timer: asyncio.TimerHandle | None = None
@@ -265,7 +268,9 @@ class States:
             self._count(states, f"warm_{result.outcome}")
             self._done(watched, states.on_warmed(key, result, self._clock()))
 
-        checker = Checker(self._prober, config, address, on_checked, on_warmed)
+        checker = Checker(
+            self._prober, config, address, on_checked, on_warmed, lambda: self.find_tls(states.config)
+        )  # fmt: skip
         checker.task.add_done_callback(_tell_failure)
         return checker
 
