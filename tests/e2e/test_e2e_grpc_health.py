@@ -1,12 +1,17 @@
 """gRPC servers are asked whether they are well: by the Open Inference Protocol, by gRPC's service, by a warm call."""
 
+import asyncio
 from base64 import b64encode
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import grpc
 import grpc.aio
+from actors import tls_rules
+from actors.certificates import Certificates
 from actors.grpc_calls import Calls, GrpcModel, models, predictor, proxied, to
-from actors.proxy import until
+from actors.proxy import Proxy, until
 from actors.vitals import states
 
 OIP = "/inference.GRPCInferenceService"
@@ -88,3 +93,38 @@ async def restart(model: GrpcModel, answers: dict[str, str]) -> None:
     model.kill()
     model.start()
     await model.set(answers)
+
+
+async def test_a_grpc_server_behind_tls_is_asked_and_called_over_tls(
+    tmp_path: Path, start_proxy: Callable[..., Proxy]
+) -> None:
+    certificates = Certificates(tmp_path / "ca")
+    certificate, key = certificates.issue("model", dns="iris.test")
+    asked = []
+
+    class Handler(grpc.GenericRpcHandler):
+        def service(self, details: Any) -> Any:
+            async def answer(request: bytes, context: Any) -> bytes:
+                asked.append(details.method)
+                return b"\x08\x01"
+
+            return grpc.unary_unary_rpc_method_handler(answer)
+
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers((Handler(),))
+    pairs = [(key.read_bytes(), certificate.read_bytes())]
+    port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials(pairs))
+    await server.start()
+    tls = "{serverName: iris.test, caCertificate: {name: mesh}}"
+    more = f"protocol: h2, healthCheck: {{grpc: {{}}, {FAST}}}, tls: {tls}"
+    meta = "---\napiVersion: turnout.dev/v1alpha1\nkind: Predictor\nmetadata: {name: iris}\n"
+    spec = f"spec: {{endpoints: [{{address: 127.0.0.1, port: {port}}}], {more}}}\n---\n"
+    rules = tls_rules.certificate("mesh", certificates.folder, "model") + meta + spec + to("iris")
+    proxy = await asyncio.to_thread(start_proxy, rules)  # this loop answers the checks meanwhile
+    try:
+        async with Calls(proxy, {}).channel("iris") as channel:
+            assert await channel.unary_unary("/iris.Service/Infer")(b"") == b"\x08\x01"
+        assert asked[0] == "/grpc.health.v1.Health/Check"
+        assert asked.count("/iris.Service/Infer") == 1
+    finally:
+        await server.stop(None)
