@@ -28,7 +28,7 @@ def _run(lanes: Lanes, folder: Path, *arguments: str) -> Iterator[Lanes]:
 
 @pytest.fixture(scope="session")
 def lanes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lanes]:
-    yield from _run(Lanes("lane", 250), tmp_path_factory.mktemp("proxy"))
+    yield from _run(Lanes("lane", 650), tmp_path_factory.mktemp("proxy"))
 
 
 @pytest.fixture(scope="session")

@@ -111,15 +111,15 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: Any) -> None:
         self.transport: asyncio.Transport = transport
         self._server.connections.append(self)
-        self._h2.local_settings = h2.settings.Settings(
-            client=False,
-            initial_values={
-                h2.settings.SettingCodes.ENABLE_CONNECT_PROTOCOL: int(self._server.tunnels),
-                h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 1 << 20,
-            },
-        )
+        values = {
+            h2.settings.SettingCodes.ENABLE_CONNECT_PROTOCOL: int(self._server.tunnels),
+            h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 1 << 20,
+        }
+        limit = {h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS: self._server.max_streams}
+        self._h2.local_settings = h2.settings.Settings(client=False, initial_values=values | limit)
         self._h2.initiate_connection()
-        self._h2.update_settings({h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS: self._server.max_streams})
+        # `h2` would end the connection of who cannot know the limit yet: it is said, and kept by us.
+        self._h2.local_settings = h2.settings.Settings(client=False, initial_values=values)
         self._h2.increment_flow_control_window(1 << 24)
         self.flush()
 
@@ -188,8 +188,8 @@ class Connection(asyncio.Protocol):
         server = self._server
         self.streams += 1
         request = self._requests[stream] = Request(fields)
-        if server.refuse:
-            server.refuse -= 1
+        if server.refuse or len(self.outgoing) >= server.max_streams:
+            server.refuse = max(server.refuse - 1, 0)
             self._h2.reset_stream(stream, h2.errors.ErrorCodes.REFUSED_STREAM)
             return
         server.requests.append(request)

@@ -4,6 +4,7 @@ from typing import Any, cast
 
 import pytest
 
+from turnout.proxy.http2.session import INITIAL_MAX_STREAMS
 from turnout.proxy.net.http2_upstream import MAX_STREAMS
 from turnout.proxy.net.shared import SharedConnections
 
@@ -29,6 +30,7 @@ class FakeConnection:
     """One with room for as many streams as there may be."""
 
     cluster = FakeCluster()
+    is_closing = False
 
     def __init__(self, endpoint: str) -> None:
         self.endpoint = endpoint
@@ -175,3 +177,12 @@ def test_when_the_worker_ends_the_connections_of_all_endpoints_retire(world: Wor
         world.shared.on_connected(cast(Any, connection))
     world.shared.close()
     assert [connection.retired for connection in world.connections] == [True, True, True]
+
+
+def test_a_new_connection_keeps_to_what_the_endpoint_allowed_of_late() -> None:
+    shared = World().shared
+    assert shared.expect_max_streams(cast(Any, "a")) == INITIAL_MAX_STREAMS
+    shared.on_max_streams(cast(Any, "a"), 5)
+    assert (shared.expect_max_streams(cast(Any, "a")), shared.expect_max_streams(cast(Any, "b"))) == (5, 100)
+    shared.drop(cast(Any, "a"))
+    assert shared.expect_max_streams(cast(Any, "a")) == INITIAL_MAX_STREAMS

@@ -34,8 +34,9 @@ MAX_STREAMS = 1_024
 """Streams that a client may have open at a time on one connection; Envoy's default since 1.36."""
 INITIAL_MAX_STREAMS = 100
 """What we may open before the peer's SETTINGS say how many (RFC 9113 §6.5.2 leaves it open)."""
-MAX_WRITE_BYTES = 262_144
-"""What is taken at a time, so that no more than this is in the transport beyond its high-water mark."""
+MAX_WRITE_BYTES = 49_152
+"""What is taken at a time, so that no more than this is in the transport beyond its high-water mark. Pieces of this
+size are still in the processor's cache when they are written: with 256 KiB, messages of 1 MB cost a fifth more CPU."""
 HEAD_SLACK = 2
 """Heads of up to so many times the limit are read, so that they can be answered 431; beyond, the connection ends."""
 

@@ -115,6 +115,7 @@ class Http2Upstream(Http2Connection):
         self._transport = cast(asyncio.Transport, transport)
         self.idle_since = now = self._clock()
         self.session = Session(self, server=False, max_head_bytes=self._max_head_bytes, now=now)
+        self.session.peer_max_streams = self._pool.shared.expect_max_streams(self.endpoint)
         if self.tls is not None and not speaks_http2(transport):
             self.fault = "the endpoint does not agree on HTTP/2 in the handshake (ALPN)"
             self._transport.abort()
@@ -197,6 +198,7 @@ class Http2Upstream(Http2Connection):
 
     def on_settings(self) -> None:
         """Whether there can be tunnels is known now, if it was not."""
+        self._pool.shared.on_max_streams(self.endpoint, self.session.peer_max_streams)
         waiting, self._tunnels = self._tunnels or [], None
         for stream in waiting:
             self._open_known_tunnel(stream)

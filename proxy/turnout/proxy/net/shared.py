@@ -13,6 +13,7 @@ from turnout.proxy.cluster.cluster import Cluster
 from turnout.proxy.cluster.endpoint import Endpoint
 from turnout.proxy.exchange import Exchange
 from turnout.proxy.http2.response_head import ResponseHeads
+from turnout.proxy.http2.session import INITIAL_MAX_STREAMS
 from turnout.proxy.net.http2_upstream import MAX_STREAMS, Http2Upstream, UpstreamStream
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ class SharedConnections:
     def __init__(self, pool: "Pool", max_head_bytes: int) -> None:
         self._pool = pool
         self._places: dict[Endpoint, Place] = {}
+        self._max_streams: dict[Endpoint, int] = {}
+        """What endpoints allowed of late."""
         self.heads = ResponseHeads(max_head_bytes)
 
     def borrow(self, endpoint: Endpoint) -> UpstreamStream | None:
@@ -101,7 +104,9 @@ class SharedConnections:
         """A connection could not be made. As many of those who wait hear of it as no other one is made for."""
         place = self._places[endpoint]
         place.connecting -= 1
-        count = len(place.waiting) - place.connecting * MAX_STREAMS
+        count = len(place.waiting)
+        if place.connecting or place.connections:
+            count = min(count - place.connecting * MAX_STREAMS, MAX_STREAMS)
         failed = [place.waiting.popleft() for _ in range(count)]
         if place.is_empty:
             del self._places[endpoint]
@@ -125,6 +130,7 @@ class SharedConnections:
 
     def drop(self, endpoint: Endpoint) -> None:
         """The endpoint is gone: its connections end when their requests have."""
+        self._max_streams.pop(endpoint, None)
         place = self._places.get(endpoint)
         for connection in tuple(place.connections) if place is not None else ():
             connection.retire()
@@ -133,6 +139,14 @@ class SharedConnections:
         self.retire(lambda connection: True)
 
     # From connections
+
+    def expect_max_streams(self, endpoint: Endpoint) -> int:
+        """How many streams a new connection may take before its SETTINGS say so. What is beyond is refused, and a
+        request that is refused twice has failed: so the endpoint's last word is believed."""
+        return self._max_streams.get(endpoint, INITIAL_MAX_STREAMS)
+
+    def on_max_streams(self, endpoint: Endpoint, count: int) -> None:
+        self._max_streams[endpoint] = count
 
     def on_room(self, connection: Http2Upstream) -> None:
         """A stream has ended, or the endpoint allows more."""
