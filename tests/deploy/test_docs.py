@@ -21,7 +21,9 @@ import pytest
 import yaml
 
 from turnout.deploy.commands import proxy
-from turnout.proxy.errors import Flag
+from turnout.proxy import errors
+from turnout.proxy.answers import grpc_status
+from turnout.proxy.errors import Failure, Flag
 from turnout.proxy.telemetry.access_log import FIELDS
 from turnout.rules.documents import base, gateway, grpcroute, httproute, predictor, tls
 from turnout.rules.files import load_paths
@@ -147,6 +149,21 @@ def test_the_access_log_page_names_every_field_and_flag() -> None:
     words = set(re.findall(r"\w+", (ROOT / "docs/access-log.md").read_text()))
     assert set(FIELDS) - words == set()
     assert {flag.name for flag in Flag if flag is not Flag.NONE} - words == set()
+
+
+def test_the_status_of_every_failure_of_a_grpc_call_is_documented() -> None:
+    """But for what fails before there is a call."""
+    text = (ROOT / "docs/grpc.md").read_text()
+    rows = [line.split("|")[1:3] for line in text.splitlines() if re.match(r"\| `[A-Z_]+`(, `[A-Z_]+`)* \| `", line)]
+    told = {(status, flag) for left, right in rows for status in words_of(left) for flag in words_of(right)}
+    failures = [value for value in vars(errors).values() if isinstance(value, Failure)]
+    real = {(grpc_status(failure).name, str(failure.flag)) for failure in failures}
+    assert {(status, flag) for status, flag in real if status != "UNKNOWN"} - told == set()
+    assert {flag for _, flag in told} <= {str(flag) for flag in Flag}
+
+
+def words_of(cell: str) -> list[str]:
+    return re.findall(r"`(\w+)`", cell)
 
 
 def test_the_operators_page_has_every_option() -> None:

@@ -20,6 +20,7 @@ from actors.vitals import busy
 CALLS = "/test.Calls/"
 DEADLINE, CANCELLED = grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
+HASTY = "connection: {idleTimeout: 500ms}"
 
 
 def rules(a: int, b: int, hole: int) -> str:
@@ -295,7 +296,9 @@ async def test_another_status_behind_a_message_or_a_call_that_may_not_be_repeate
 async def test_a_server_that_says_goaway_ends_its_streams_and_gets_no_new_ones(tmp_path: Any) -> None:
     with (
         models("a", "b") as servers,
-        proxied(tmp_path, predictor("pair", *(m.port for m in servers.values())) + to("pair"), servers) as calls,
+        proxied(
+            tmp_path, predictor("pair", *(m.port for m in servers.values()), spec=HASTY) + to("pair"), servers
+        ) as calls,
     ):
         async with calls.channel("pair") as channel:
             talks: dict[str, Any] = {}
@@ -322,7 +325,10 @@ async def test_a_server_that_says_goaway_ends_its_streams_and_gets_no_new_ones(t
 
 
 async def test_a_server_that_is_killed_in_mid_stream_is_unavailable_and_then_back(tmp_path: Any) -> None:
-    with models("a") as servers, proxied(tmp_path, predictor("a", servers["a"].port) + to("a"), servers) as calls:
+    with (
+        models("a") as servers,
+        proxied(tmp_path, predictor("a", servers["a"].port, spec=HASTY) + to("a"), servers) as calls,
+    ):
         async with calls.channel("a") as channel:
             streams = [channel.stream_stream(f"{CALLS}Hang")() for _ in range(20)]
             for stream in streams:

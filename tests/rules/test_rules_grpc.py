@@ -208,16 +208,3 @@ spec:
     else:
         assert compiled.snapshot.missing == ("other/p (not granted)",)
         assert "lets GRPCRoutes of default name" in compiled.diagnostics[0].message
-
-
-@pytest.mark.parametrize(
-    ("check", "found"),
-    [
-        ("http: {path: /}", ["protocol-mismatch"]),
-        ("tcp: {}", []),
-        ("tcp: {}, warm: {path: /}", ["protocol-mismatch"]),
-    ],
-)
-def test_a_check_in_http1_of_what_speaks_h2c_is_told(load, check: str, found: list[str]) -> None:
-    text = predictor("p").replace("spec: {", f"spec: {{healthCheck: {{{check}}}, ")
-    assert [code for path, code in told(load(text)) if path == "spec.healthCheck"] == found

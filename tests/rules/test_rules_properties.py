@@ -126,6 +126,7 @@ def anything(kind: Any) -> st.SearchStrategy[Any]:
         return items if inner[1:] == (...,) else st.tuples(*(anything(item) for item in inner))
     return {
         int: INTEGERS, float: st.floats(allow_nan=False), str: TEXT, bool: st.booleans(), type(None): st.none(),
+        bytes: st.binary(max_size=9),
     }[kind]  # fmt: skip
 
 

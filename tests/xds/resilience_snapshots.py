@@ -74,6 +74,7 @@ probes = st.builds(
     st.sampled_from(["", "h.example:8080"]),
     st.sampled_from([(), (("x-a", "100%"), ("x-b", "b"))]),
     expect=st.sampled_from([((200, 201),), ((200, 300), (404, 405))]),
+    http2=st.booleans(),
 )
 bodies = st.sampled_from(["", '{"a": "ä"}'])
 warmers = st.builds(r.Probe, st.just("/v2/models/iris/infer"), st.just("POST"), body=bodies)

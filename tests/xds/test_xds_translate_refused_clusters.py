@@ -47,7 +47,18 @@ ADDRESS = {"socket_address": {"address": "10.0.0.1", "port_value": 80}}
         ({"health_checks": [{**HEALTHY, "tcp_health_check": {}}] * 2}, "health_checks"),
         ({"health_checks": [{"tcp_health_check": {}}]}, "health_checks[0].interval"),
         ({"health_checks": [HEALTHY]}, "health_checks[0]"),
-        ({"health_checks": [{**HEALTHY, "grpc_health_check": {}}]}, "health_checks[0].grpc_health_check"),
+        (
+            {"health_checks": [{**HEALTHY, "grpc_health_check": {"authority": "no host"}}]},
+            "health_checks[0].grpc_health_check.authority",
+        ),
+        (
+            {"health_checks": [{**HEALTHY, "grpc_health_check": {"initial_metadata": [{"header": {"key": "a b"}}]}}]},
+            "health_checks[0].grpc_health_check.initial_metadata[0].header",
+        ),
+        (
+            {"health_checks": [{**HEALTHY, "http_health_check": {"path": "/", "codec_client_type": "HTTP3"}}]},
+            "health_checks[0].http_health_check.codec_client_type",
+        ),
         (
             {"health_checks": [{**HEALTHY, "http_health_check": {"path": "no path"}}]},
             "health_checks[0].http_health_check.path",
@@ -74,6 +85,11 @@ ADDRESS = {"socket_address": {"address": "10.0.0.1", "port_value": 80}}
             "common_lb_config.healthy_panic_threshold",
         ),
         (own_words("cluster", {"name": "c", "health_check": {"warm": {"path": "/a\r\nb"}}}), "metadata.path"),
+        (own_words("cluster", {"name": "c", "health_check": {"warm_call": {"path": "a\r\nb"}}}), "metadata.path"),
+        (
+            own_words("cluster", {"name": "c", "health_check": {"grpc": [{"authority": "no host"}]}}),
+            "metadata.authority",
+        ),
         (own_words("cluster", {"name": "c", "circuit_breaker": {"failures": {"min_s": -1}}}), "metadata"),
         (own_words("cluster", {"name": "c", "load_balancing": {"table_size": 10}}), "metadata"),
         (own_words("cluster", {"name": "c", "load_balancing": {"decay_s": 0}}), "metadata"),

@@ -301,7 +301,7 @@ class Exchange:
         self.first_byte_at = now
         self._first_byte_deadline = 0.0
         self.status = status = head.status
-        if status < 400 and not (end and self._grpc is not None and self._grpc.read_status()):
+        if status < 400 and (self._grpc is None or self._grpc.proves(data, end)):
             assert self.lease is not None
             self.lease.on_answer(now, now - self.attempt_at, self.bytes_received)
         if data:
@@ -322,9 +322,13 @@ class Exchange:
 
     def on_response_body(self, data: Data, end: bool) -> None:
         self.active_at = now = self._services.clock()
-        if self._grpc is not None and self._grpc.waits:
-            self._release_answer(self._grpc, data, end, now)
-            return
+        if self._grpc is not None:
+            if self._grpc.waits:
+                self._release_answer(self._grpc, data, end, now)
+                return
+            if self._grpc.proves(data, end):
+                assert self.lease is not None
+                self.lease.on_answer(now, now - self.attempt_at, self.bytes_received)
         self.bytes_sent += len(data)
         if end:
             self._stop_waiting(now)
@@ -657,10 +661,12 @@ class Exchange:
     def _is_held(self, answer: GrpcAnswer, policy: RetryPolicy | None, data: Data, end: bool) -> bool:
         """Whether the head of a gRPC answer waits for what follows, or is not the answer at all."""
         self._grpc = answer
-        if policy is None or not policy.grpc_statuses or data:
+        if policy is None or not policy.grpc_statuses:
             return False
-        if end:
-            return self._is_status_retried(policy, answer)
+        if end or answer.head.status != 200:
+            return self._is_status_retried(policy, answer, end)
+        if data or not self._request_ended:
+            return False
         self._first_byte_deadline = 0.0
         answer.waits = True
         return True
@@ -671,15 +677,15 @@ class Exchange:
         entry = self.entry
         assert entry is not None
         assert entry.retry is not None
-        if data or not self._is_status_retried(entry.retry, answer):
+        if data or not self._is_status_retried(entry.retry, answer, end):
             self._begin_answer(answer.head, data, end, now)
 
-    def _is_status_retried(self, policy: RetryPolicy, answer: GrpcAnswer) -> bool:
+    def _is_status_retried(self, policy: RetryPolicy, answer: GrpcAnswer, end: bool) -> bool:
         status = answer.read_status()
-        if status not in policy.grpc_statuses or not policy.may_repeat(self.head):
+        if not policy.on_grpc_status(status, answer.head) or not policy.may_repeat(self.head):
             return False
         reason = f"answered {status.name}"
-        return self._replace_answer(self._find_retrying(policy), answer.head, True, judge(status), reason)
+        return self._replace_answer(self._find_retrying(policy), answer.head, end, judge(status), reason)
 
     def _replace_answer(self, retrying: Retrying, head: ResponseHead, end: bool, outcome: Outcome, reason: str) -> bool:
         """Make another attempt in place of an unwanted answer; whether there is one."""
@@ -792,7 +798,9 @@ class Exchange:
         head = self.head
         if self.status:
             assert self._downstream is not None
-            self._downstream.abort(describe_grpc(failure, head.request_id, self.reason) if head.grpc else NO_FIELDS)
+            # Trailers would wait behind what a client does not take.
+            tells = head.grpc and not self._blocked_by_client
+            self._downstream.abort(describe_grpc(failure, head.request_id, self.reason) if tells else NO_FIELDS)
             self._finish()
         else:
             make = make_grpc_error if head.grpc else make_error

@@ -2,22 +2,33 @@
 
 Where a route retries gRPC statuses, the head of an answer waits for the first message or the trailers, whichever comes
 first: until then nothing went down, so another attempt is still possible (Envoy looks at the head alone: envoy#11049).
+Not so while the client still sends: it may wait for the head before it goes on, and the server for what it has to say.
+
+An answer is a good one when its first message is there, or its end with OK. Its head says nothing: a server that sends
+it first and then refuses every call would else look well with each of them.
 """
 
 from turnout.proxy.cluster.endpoint import Outcome, judge_status
 from turnout.proxy.http.grpc import GrpcStatus, read_status, to_http
-from turnout.proxy.http.head import ResponseHead
+from turnout.proxy.http.head import Data, ResponseHead
 
 
 class GrpcAnswer:
-    """`waits`: its head has not gone down yet."""
+    """`waits`: its head has not gone down yet; `is_proven`: it was found to be a good one."""
 
-    __slots__ = ("_status", "head", "waits")
+    __slots__ = ("_status", "head", "is_proven", "waits")
 
     def __init__(self, head: ResponseHead) -> None:
         self.head = head
-        self.waits = False
+        self.waits = self.is_proven = False
         self._status: GrpcStatus | None = None
+
+    def proves(self, data: Data, end: bool) -> bool:
+        """Whether it is a good answer from here on, which was not known before."""
+        if self.is_proven or not (data or (end and self.read_status() is GrpcStatus.OK)):
+            return False
+        self.is_proven = self.head.status == 200
+        return self.is_proven
 
     def read_status(self) -> GrpcStatus:
         """How the call ended; not to be asked before its answer is complete."""

@@ -197,7 +197,10 @@ class OutlierDetection(Part, frozen=True):
 
 
 class Probe(Part, frozen=True):
-    """One request of a health check: `expect` are the statuses that are well, as ranges [from, to)."""
+    """One request of a health check: `expect` are the statuses that are well, as ranges [from, to).
+
+    `http2`: it is asked in HTTP/2 with prior knowledge (Envoy `codec_client_type`), else in HTTP/1.1.
+    """
 
     path: str
     method: str = "GET"
@@ -205,10 +208,33 @@ class Probe(Part, frozen=True):
     headers: tuple[tuple[str, str], ...] = ()
     body: str = ""
     expect: tuple[tuple[int, int], ...] = ((200, 201),)
+    http2: bool = False
+
+
+class GrpcProbe(Part, frozen=True):
+    """One call of a health check over gRPC.
+
+    It asks for `health` by `grpc.health.v1.Health/Check` of the service `name`, "" for the server (Envoy
+    `GrpcHealthCheck`), or whether the `server`, or the model `name`, is ready (Open Inference Protocol).
+    """
+
+    asks: Literal["health", "server", "model"] = "health"
+    name: str = ""
+    authority: str = ""
+    metadata: tuple[tuple[str, str], ...] = ()
+
+
+class GrpcCall(Part, frozen=True):
+    """A recorded unary call that has to end with OK. `path` has no slash before it; `message` is the request's."""
+
+    path: str
+    message: bytes = b""
+    metadata: tuple[tuple[str, str], ...] = ()
 
 
 class HealthCheck(Part, frozen=True):
-    """Active checks (Envoy `HealthCheck`): all of `http` in a row, or only a TCP connection if that is empty.
+    """Active checks (Envoy `HealthCheck`): all of `http` and `grpc` in a row, or only a TCP connection if both are
+    empty.
 
     `warm` is asked before an endpoint gets its first request, with `warm_timeout_s`; it is an inference request.
     """
@@ -221,6 +247,14 @@ class HealthCheck(Part, frozen=True):
     healthy_threshold: int = 2
     warm: Probe | None = None
     warm_timeout_s: float = 60.0
+    grpc: tuple[GrpcProbe, ...] = ()
+    warm_call: GrpcCall | None = None
+    """In place of `warm`, what is asked over gRPC."""
+
+    @property
+    def warms(self) -> bool:
+        """Whether there is a warm check."""
+        return self.warm is not None or self.warm_call is not None
 
 
 class SlowStart(Part, frozen=True):

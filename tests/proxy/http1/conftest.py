@@ -60,7 +60,7 @@ class RequestLog:
     def __init__(self, *, wait: bool = False, max_head_bytes: int = MAX_HEAD_BYTES) -> None:
         self.messages: list[Message] = []
         self.failures: list[tuple[Failure, str]] = []
-        self.tunnelled = b""
+        self.tunnelled = self.preface = b""
         self._wait = wait
         self.decoder = RequestDecoder(self, RequestHeads(), max_head_bytes)
 
@@ -94,6 +94,9 @@ class RequestLog:
     def on_request_malformed(self, failure: Failure, reason: str) -> None:
         assert not self.failures, "told to be malformed twice"
         self.failures.append((failure, reason))
+
+    def on_preface(self, data: bytes) -> None:
+        self.preface = data
 
     def on_tunnel_data(self, data: bytes) -> None:
         self.tunnelled += data

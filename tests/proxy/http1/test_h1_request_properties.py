@@ -1,7 +1,7 @@
 """Whatever comes in: what is forwarded reads, to other parsers, as what came in minus hop-by-hop, and plus nothing."""
 
 import h11
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 NAMES = st.sampled_from([b"x-a", b"X-B", b"Accept", b"content-type", b"X-Forwarded-For", b"x_c", b"Expect"])
@@ -130,7 +130,11 @@ def test_mutated_bytes_are_refused_or_read_as_other_parsers_read_them(read_reque
 
 
 @given(raw=st.binary(max_size=300))
+@example(raw=b"PRI * HTTP/2.0\r\n\r\n")
+@example(raw=b"PRI  *\r\n\r\n")
 def test_random_bytes_raise_nothing_and_become_nothing(read_requests, raw):
+    """But for those that are no requests of HTTP/1 in a way that is known: HTTP/2's preface, a version."""
     log = read_requests([raw])
     assert log.messages == []
-    assert log.status in {None, 400}
+    assert log.status in {None, 400, 505}
+    assert log.preface in (b"", raw)

@@ -27,9 +27,9 @@ class FakeProber:
             self.enough.set()
         return Result("passed")
 
-    async def ask(self, probe: Probe, address: Address, timeout_s: float, tls: object) -> Result:
-        assert probe is WARM
-        self.warm_timeouts_s.append(timeout_s)
+    async def warm(self, config: HealthCheck, address: Address, tls: object) -> Result:
+        assert config.warm is WARM
+        self.warm_timeouts_s.append(config.warm_timeout_s)
         return Result("passed")
 
 

@@ -106,6 +106,10 @@ class RetryPolicy:
         """Whether an answer may be thrown away and the request be made again."""
         return head.status in self.statuses and head.get(b"x-envoy-ratelimited") is None
 
+    def on_grpc_status(self, status: GrpcStatus, head: ResponseHead) -> bool:
+        """The same for the answer to a gRPC call that has ended so."""
+        return status in self.grpc_statuses and head.get(b"x-envoy-ratelimited") is None
+
     def may_repeat(self, head: RequestHead) -> bool:
         """Whether a request that the endpoint may have seen can be sent again without harm."""
         return not self.only_idempotent or head.method in IDEMPOTENT_METHODS or is_inference(head.method, head.path)

@@ -132,7 +132,7 @@ class Configuration:
         if not self._has_predecessor or self._state.served is not None:
             return self._warm_timeout_s
         checks = [cluster.health_check for cluster in snapshot.clusters if cluster.health_check is not None]
-        return max((c.timeout_s + (c.warm_timeout_s if c.warm else 0.0) for c in checks), default=0.0)
+        return max((c.timeout_s + (c.warm_timeout_s if c.warms else 0.0) for c in checks), default=0.0)
 
     def _placed(self, listeners: tuple[Listener, ...]) -> tuple[Listener, ...]:
         """The listeners where they are to be: the only one at `--listen`, if that was said."""

@@ -23,7 +23,7 @@ def check_predictor(say: Reporter, predictor: Predictor) -> None:
     if spec.outlier_detection is not None:
         check_outlier_detection(say, spec)
     if spec.health_check is not None:
-        check_health_check(say, spec.health_check, spec.api)
+        check_health_check(say, spec.health_check, spec.api, spec.protocol)
     if spec.tls is not None:
         check_predictor_tls(say, spec.tls, spec.endpoints)
     if spec.slow_start is not None:
@@ -31,17 +31,13 @@ def check_predictor(say: Reporter, predictor: Predictor) -> None:
 
 
 def check_protocol(say: Reporter, spec: PredictorSpec) -> None:
-    """HTTP/2 by ALPN is spoken over TLS only; and a health check's requests are HTTP/1.1."""
+    """HTTP/2 by ALPN is spoken over TLS only."""
     place = ("spec", "protocol")
     if spec.protocol in ("h2", "auto") and spec.tls is None:
         fault = f"{spec.protocol} is agreed on over TLS, and there is no tls; HTTP/2 in plain text is h2c"
         say.error(place, "missing-tls", fault)
     if spec.protocol == "h2c" and spec.tls is not None:
         say.error(place, "conflict", "h2c is HTTP/2 in plain text, and there is tls; HTTP/2 over TLS is h2")
-    check = spec.health_check
-    if spec.protocol == "h2c" and check is not None and (check.tcp is None or check.warm is not None):
-        text = "it is asked in HTTP/1.1, which what speaks h2c may not take; tcp: {} is a check for both"
-        say.warning(("spec", "healthCheck"), "protocol-mismatch", text)
 
 
 def _check_endpoints(say: Reporter, spec: PredictorSpec) -> None:

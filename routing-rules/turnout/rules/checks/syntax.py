@@ -119,3 +119,11 @@ def host_field_fault(value: str) -> str | None:
 def _first_bad(value: str) -> str:
     allowed = _PATH.match(value)
     return value[allowed.end()] if allowed else value[0]
+
+
+_is_grpc_name = re.compile(r"[A-Za-z_][A-Za-z_0-9]*(?:\.[A-Za-z_][A-Za-z_0-9]*)*").fullmatch
+
+
+def grpc_name_fault(name: str) -> str | None:
+    """What keeps this from being the name of a gRPC service, with its package, or method; None if nothing does."""
+    return None if _is_grpc_name(name) else f"{name!r} is no name of a gRPC service or method"

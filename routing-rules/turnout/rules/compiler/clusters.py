@@ -53,7 +53,9 @@ def compile_cluster(predictor: Predictor) -> Cluster:
         load_balancing=_load_balancing(spec.load_balancing),
         circuit_breaker=r.CircuitBreaker() if breaker is None else _circuit_breaker(breaker),
         outlier_detection=None if outliers is None else _outlier_detection(outliers),
-        health_check=None if spec.health_check is None else compile_health_check(spec.health_check, spec.api),
+        health_check=None
+        if spec.health_check is None
+        else compile_health_check(spec.health_check, spec.api, spec.protocol),
         slow_start=None if slow_start is None else _slow_start(slow_start),
         protocol=spec.protocol,
         tls=None if spec.tls is None else compile_upstream_tls(predictor, spec.tls),

@@ -39,10 +39,30 @@ class TcpCheck(Strict, frozen=True, kw_only=True):
     """A connection that opens tells."""
 
 
-class WarmCheck(Strict, frozen=True, kw_only=True):
-    """A recorded inference request, asked before an endpoint gets its first traffic."""
+class GrpcCheck(Strict, frozen=True, kw_only=True):
+    """`grpc.health.v1.Health/Check` tells (Envoy `GrpcHealthCheck`)."""
 
-    path: Target
+    service_name: Annotated[
+        str, Meta(max_length=1024, description="A service that the server knows; default: the server as a whole.")
+    ] = ""
+    authority: Annotated[str, Meta(max_length=261, description="Default: the address and port.")] = ""
+    metadata: tuple[Header, ...] = ()
+
+
+class GrpcWarmCall(Strict, frozen=True, kw_only=True):
+    """A recorded unary call; well if it ends with OK."""
+
+    service: Annotated[str, Meta(min_length=1, max_length=1024)]
+    method: Annotated[str, Meta(min_length=1, max_length=1024)]
+    message: Annotated[str, Meta(max_length=1_398_104, description="The request message's bytes, in base64.")] = ""
+    metadata: tuple[Header, ...] = ()
+
+
+class WarmCheck(Strict, frozen=True, kw_only=True):
+    """A recorded inference request, asked before an endpoint gets its first traffic: `path`, or `grpc`."""
+
+    path: Target | None = None
+    grpc: GrpcWarmCall | None = None
     method: Literal["GET", "POST", "PUT"] = "POST"
     headers: tuple[Header, ...] = ()
     body: Annotated[str, Meta(max_length=1_048_576)] = ""
@@ -51,9 +71,10 @@ class WarmCheck(Strict, frozen=True, kw_only=True):
 
 
 class HealthCheck(Strict, frozen=True, kw_only=True):
-    """Active health checks; `http`, `tcp`, or what the Predictor's `api` has for it."""
+    """Active health checks; `http`, `grpc`, `tcp`, or what the Predictor's `api` and `protocol` have for it."""
 
     http: HttpCheck | None = None
+    grpc: GrpcCheck | None = None
     tcp: TcpCheck | None = None
     model: Annotated[ObjectName | None, Meta(description="Ask by the api whether this model is ready, too.")] = None
     interval: Duration = "5s"

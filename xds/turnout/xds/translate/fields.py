@@ -195,13 +195,15 @@ SUPPORTED: Final[dict[str, dict[str, Rule]]] = {
         "successful_active_health_check_uneject_host always_eject_one_host"
     ),
     "envoy.config.core.v3.HealthCheck": _fields(
-        "timeout interval interval_jitter unhealthy_threshold healthy_threshold http_health_check tcp_health_check",
+        "timeout interval interval_jitter unhealthy_threshold healthy_threshold http_health_check tcp_health_check "
+        "grpc_health_check",
         "initial_jitter reuse_connection no_traffic_interval no_traffic_healthy_interval event_log_path event_logger "
         "always_log_health_check_failures always_log_health_check_success",
     ),
     "envoy.config.core.v3.HealthCheck.HttpHealthCheck": _fields(
-        "host path method send request_headers_to_add expected_statuses", codec_client_type=Only("HTTP1")
+        "host path method send request_headers_to_add expected_statuses codec_client_type"
     ),
+    "envoy.config.core.v3.HealthCheck.GrpcHealthCheck": _fields("service_name authority initial_metadata"),
     "envoy.config.core.v3.HealthCheck.Payload": _fields("text binary"),
     "envoy.config.core.v3.HealthCheck.TcpHealthCheck": {},
     "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": _fields(

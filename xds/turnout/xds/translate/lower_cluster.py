@@ -4,7 +4,8 @@
 * What picks by a hash says by which in the routes (see `hashes`).
 * Envoy's `max_ejection_percent` keeps as many endpoints as `min_available_percent` does, and there is no ejection by
   latency.
-* One health check: the last of several, which is the most particular. No warm check.
+* One health check: the last of several, which is the most particular. No warm check. Over gRPC Envoy
+  asks by `grpc.health.v1.Health/Check` only; where the Open Inference Protocol's own calls are asked, it just connects.
 * Where nothing bounds the retries of a cluster, Envoy gets its own budget (20 %, 3): ours has one for each route.
 * Envoy has no word for: a queue for what is over a limit, requests of one endpoint, breakers of one endpoint that
   open by failures; slow start but with round robin and least request.
@@ -118,6 +119,7 @@ def _lower_outliers(outliers: OutlierDetection) -> OutlierDetection:
 
 def _lower_health(health: HealthCheck) -> HealthCheck:
     probes = tuple(replace(p, host=p.host or PROBE_HOST) for p in health.http[-1:])
+    calls = [replace(call, authority=call.authority or PROBE_HOST) for call in health.grpc if call.asks == "health"]
     return HealthCheck(
         probes,
         health.interval_s,
@@ -125,4 +127,5 @@ def _lower_health(health: HealthCheck) -> HealthCheck:
         health.interval_jitter_s,
         health.unhealthy_threshold,
         health.healthy_threshold,
+        grpc=() if probes else tuple(calls[-1:]),
     )

@@ -51,7 +51,7 @@ class Checker:
         config, prober = self.config, self._prober
         while True:
             wants_warm = self._on_checked(await prober.check(config, self._address, self._tls))
-            if wants_warm and config.warm is not None:
-                self._on_warmed(await prober.ask(config.warm, self._address, config.warm_timeout_s, self._tls))
+            if wants_warm and config.warms:
+                self._on_warmed(await prober.warm(config, self._address, self._tls))
             self.judged.set()
             await asyncio.sleep(max(LEAST_INTERVAL_S, config.interval_s + random.random() * config.interval_jitter_s))

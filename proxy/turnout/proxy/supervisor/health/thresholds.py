@@ -41,7 +41,7 @@ class Health:
         self._config = config
         self._passed = 0
         self._failed = 0
-        self._warm = healthy or config.warm is None
+        self._warm = healthy or not config.warms
         self.checked = healthy
         self.healthy = healthy
         self.last = Result("unanswered", "not checked yet")
@@ -59,7 +59,7 @@ class Health:
     def configure(self, config: HealthCheck) -> None:
         """Go by other settings; what is known stays."""
         self._config = config
-        if config.warm is None:
+        if not config.warms:
             self._warm = True
 
     def on_checked(self, result: Result) -> bool:
@@ -77,7 +77,7 @@ class Health:
             self._failed += 1
             if result.outcome == "refused" or self._failed >= self._config.unhealthy_threshold:
                 self.healthy = False
-                self._warm = self._config.warm is None
+                self._warm = not self._config.warms
         return self.state is not before
 
     def on_warmed(self, result: Result) -> bool:

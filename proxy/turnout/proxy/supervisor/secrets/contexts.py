@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from turnout.proxy.net.tls.upstream import UpstreamContext
 from turnout.proxy.supervisor.secrets.store import SecretStore
-from turnout.rules.snapshot import Cluster
+from turnout.rules.snapshot import Cluster, Protocol
 from turnout.rules.source import Secret
 from turnout.rules.tls import UpstreamTls
 
@@ -15,6 +15,7 @@ logger = logging.getLogger(__name__)
 
 class _Made(NamedTuple):
     config: UpstreamTls
+    protocol: Protocol
     secrets: tuple[Secret | None, ...]
     context: UpstreamContext | None
 
@@ -34,10 +35,13 @@ class CheckContexts:
             return None
         secrets = self._store.secrets
         used = tuple(secrets.get(name) for name in (config.certificate, config.ca))
+        # What agrees on its protocol is asked in HTTP/1.1.
+        protocol: Protocol = "h2" if cluster.protocol == "h2" else "http1"
         made = self._made.get(cluster.name)
-        if made is None or (made.config, made.secrets) != (config, used):
+        if made is None or (made.config, made.protocol, made.secrets) != (config, protocol, used):
             try:
-                made = self._made[cluster.name] = _Made(config, used, UpstreamContext(config, secrets, "http1"))
+                context = UpstreamContext(config, secrets, protocol)
+                made = self._made[cluster.name] = _Made(config, protocol, used, context)
             except (KeyError, ValueError) as error:
                 raise ssl.SSLError(f"the certificate {error} is not there, or can't be used") from None
         return made.context

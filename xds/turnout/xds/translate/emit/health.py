@@ -3,16 +3,16 @@
 from typing import Any
 
 from envoy.config.core.v3 import base_pb2, health_check_pb2
-from envoy.type.v3 import range_pb2
+from envoy.type.v3 import http_pb2, range_pb2
 
-from turnout.rules.resilience import HealthCheck, Probe
+from turnout.rules.resilience import GrpcProbe, HealthCheck, Probe
 from turnout.rules.snapshot import HeaderEdits
 from turnout.xds.translate.emit.headers import make_options
 from turnout.xds.translate.emit.values import make_duration
 
 
 def make_health_check(health: HealthCheck) -> Any:
-    """Of a lowered check: one request, or a connection."""
+    """Of a lowered check: one request, one call, or a connection."""
     message = health_check_pb2.HealthCheck(
         timeout=make_duration(health.timeout_s),
         interval=make_duration(health.interval_s),
@@ -25,6 +25,8 @@ def make_health_check(health: HealthCheck) -> Any:
     message.healthy_threshold.value = health.healthy_threshold
     if health.http:
         message.http_health_check.CopyFrom(_make_http(health.http[0]))
+    elif health.grpc:
+        message.grpc_health_check.CopyFrom(_make_grpc(health.grpc[0]))
     else:
         message.tcp_health_check.SetInParent()
     return message
@@ -38,6 +40,16 @@ def _make_http(probe: Probe) -> Any:
         request_headers_to_add=make_options(HeaderEdits(add=probe.headers)),
         expected_statuses=[range_pb2.Int64Range(start=start, end=end) for start, end in probe.expect],
     )
+    if probe.http2:
+        message.codec_client_type = http_pb2.CodecClientType.HTTP2
     if probe.body:
         message.send.text = probe.body.encode().hex()
     return message
+
+
+def _make_grpc(probe: GrpcProbe) -> Any:
+    return health_check_pb2.HealthCheck.GrpcHealthCheck(
+        service_name=probe.name,
+        authority=probe.authority,
+        initial_metadata=make_options(HeaderEdits(add=probe.metadata)),
+    )

@@ -15,13 +15,19 @@ _OPTION = base_pb2.HeaderValueOption
 def read_request_edits(message: Any, place: Place) -> HeaderEdits:
     """Of a message that has `request_headers_to_add` and `request_headers_to_remove`."""
     options, removed = message.request_headers_to_add, message.request_headers_to_remove
-    return _read_edits(options, removed, place, "request_headers_to")
+    return _read_edits(options, removed, place, ("request_headers_to_add", "request_headers_to_remove"))
 
 
 def read_response_edits(message: Any, place: Place) -> HeaderEdits:
     """Of a message that has `response_headers_to_add` and `response_headers_to_remove`."""
     options, removed = message.response_headers_to_add, message.response_headers_to_remove
-    return _read_edits(options, removed, place, "response_headers_to")
+    return _read_edits(options, removed, place, ("response_headers_to_add", "response_headers_to_remove"))
+
+
+def read_metadata(options: Sequence[Any], place: Place) -> tuple[tuple[str, str], ...]:
+    """The metadata of a gRPC call, `initial_metadata`."""
+    edits = _read_edits(options, (), place, ("initial_metadata", ""))
+    return (*edits.set, *edits.add)
 
 
 def check_edits(edits: HeaderEdits, place: Place) -> None:
@@ -34,13 +40,14 @@ def check_edits(edits: HeaderEdits, place: Place) -> None:
         _check_name(name, place)
 
 
-def _read_edits(options: Sequence[Any], removed: Iterable[str], place: Place, prefix: str) -> HeaderEdits:
+def _read_edits(options: Sequence[Any], removed: Iterable[str], place: Place, fields: tuple[str, str]) -> HeaderEdits:
+    """`fields` are the names of those that add and that remove."""
     if not options and not removed:
         return HeaderEdits()
     overwritten: dict[str, str] = {}
     appended: list[tuple[str, str]] = []
     for index, option in enumerate(options):
-        inner = place.at(f"{prefix}_add", index)
+        inner = place.at(fields[0], index)
         name, value = option.header.key.lower(), _read_value(option.header.value, inner.at("header.value"))
         if value or option.keep_empty_value:
             if _overwrites(option, inner):
@@ -51,7 +58,7 @@ def _read_edits(options: Sequence[Any], removed: Iterable[str], place: Place, pr
         check_edits(HeaderEdits(add=((name, value),)), inner.at("header"))
     names = tuple(dict.fromkeys(name.lower() for name in removed))
     edits = HeaderEdits(tuple(overwritten.items()), tuple(appended), names)
-    check_edits(HeaderEdits(remove=names), place.at(f"{prefix}_remove"))
+    check_edits(HeaderEdits(remove=names), place.at(fields[1]))
     return edits
 
 

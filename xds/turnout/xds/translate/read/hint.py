@@ -16,7 +16,7 @@ from turnout.xds.translate.names import CLUSTER_HINT, HINT, NO_LIMIT
 from turnout.xds.translate.read.balancing import is_prime
 from turnout.xds.translate.read.hashing import check_key
 from turnout.xds.translate.read.headers import check_edits
-from turnout.xds.translate.read.health import check_probe
+from turnout.xds.translate.read.health import check_call, check_probe
 from turnout.xds.translate.read.numbers import check_numbers
 from turnout.xds.translate.read.values import MAX_SECONDS, read_own
 
@@ -53,8 +53,11 @@ def read_cluster_hint(message: Any, place: Place) -> Cluster | None:
     if any(not 0 <= weight <= NO_LIMIT for _, weight in cluster.load_balancing.locality_weights):
         place.say("has no possible weights of localities")
     health = cluster.health_check
-    for probe in () if health is None else (*health.http, *([health.warm] if health.warm else ())):
-        check_probe(probe, place)
+    if health is not None:
+        for probe in (*health.http, *([health.warm] if health.warm else ())):
+            check_probe(probe, place)
+        for call in (*health.grpc, *([health.warm_call] if health.warm_call else ())):
+            check_call(call, place)
     return cluster
 
 
