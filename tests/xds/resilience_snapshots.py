@@ -59,10 +59,12 @@ forwards = st.builds(
     fault=st.none() | faults,
 )
 paths = st.sampled_from(["/", "/a", "/v2/models/iris/infer"])
+OF_GRPC = s.ValueMatch("content-type", "application/grpc", "prefix")
 matches = st.builds(
     s.Match,
     st.builds(s.PathMatch, st.sampled_from(["exact", "path_prefix", "prefix"]), paths),
     st.sampled_from([None, "GET", "POST", "PATCH"]),
+    headers=st.sampled_from([(), (OF_GRPC,)]),
     per_million=st.sampled_from([None, 250_000]),
 )
 routes = st.builds(s.Route, st.sampled_from(["r", "q"]), matches, forwards)
@@ -145,6 +147,7 @@ def clusters(draw: st.DrawFn, name: str) -> s.Cluster:
         outlier_detection=draw(st.none() | outliers),
         health_check=draw(st.none() | health_checks),
         slow_start=draw(st.none() | slow_starts),
+        protocol=draw(st.sampled_from(["http1", "h2c"])),
     )
 
 

@@ -226,6 +226,10 @@ def test_a_route_configuration_is_refused_by_its_field(fields: dict[str, Any], p
     [
         ({"use_remote_address": False}, "use_remote_address"),
         ({"codec_type": "HTTP2"}, "codec_type"),
+        ({"codec_type": "HTTP1"}, "codec_type"),
+        ({"http2_protocol_options": {"max_concurrent_streams": 7}}, "http2_protocol_options.max_concurrent_streams"),
+        ({"http2_protocol_options": {"connection_keepalive": {}}}, "http2_protocol_options.connection_keepalive"),
+        ({"http2_protocol_options": {"hpack_table_size": 0}}, "http2_protocol_options.hpack_table_size"),
         ({"stream_idle_timeout": "1s"}, "stream_idle_timeout"),
         ({"common_http_protocol_options": {"idle_timeout": "1s"}}, "common_http_protocol_options.idle_timeout"),
         ({"upgrade_configs": [{"upgrade_type": "CONNECT"}]}, "upgrade_configs[0]"),

@@ -14,6 +14,7 @@ from turnout.xds.translate.names import (
     LOCAL_LIMIT_TYPE,
     LONGEST_RETRY_AFTER_S,
     MANAGER_TYPE,
+    MAX_STREAMS,
     NO_LIMIT,
     PREVIOUS_HOSTS_TYPE,
     ROUTER_TYPE,
@@ -60,9 +61,9 @@ SUPPORTED: Final[dict[str, dict[str, Rule]]] = {
     "envoy.config.listener.v3.FilterChain": _fields("filters", "name metadata"),
     "envoy.config.listener.v3.Filter": _fields(harmless="name", typed_config=Packed(MANAGER_TYPE)),
     "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager": _fields(
-        "rds route_config http_filters upgrade_configs common_http_protocol_options",
+        "rds route_config http_filters upgrade_configs common_http_protocol_options http2_protocol_options",
         "stat_prefix",
-        codec_type=Only("HTTP1"),
+        codec_type=Only("AUTO"),
         use_remote_address=_ONLY_TRUE,
         normalize_path=_ONLY_TRUE,
         path_with_escaped_slashes_action=Only("KEEP_UNCHANGED"),
@@ -109,8 +110,9 @@ SUPPORTED: Final[dict[str, dict[str, Rule]]] = {
     "envoy.config.route.v3.QueryParameterMatcher": _fields("name string_match present_match"),
     "envoy.config.route.v3.RouteAction": _fields(
         "cluster weighted_clusters cluster_not_found_response_code prefix_rewrite regex_rewrite host_rewrite_literal "
-        "timeout idle_timeout retry_policy hash_policy"
+        "timeout max_stream_duration idle_timeout retry_policy hash_policy"
     ),
+    "envoy.config.route.v3.RouteAction.MaxStreamDuration": _fields("max_stream_duration grpc_timeout_header_max"),
     "envoy.config.route.v3.RouteAction.HashPolicy": _fields("header cookie connection_properties", "terminal"),
     "envoy.config.route.v3.RouteAction.HashPolicy.Header": _fields("header_name"),
     "envoy.config.route.v3.RouteAction.HashPolicy.Cookie": _fields("name", "path attributes"),
@@ -141,6 +143,7 @@ SUPPORTED: Final[dict[str, dict[str, Rule]]] = {
         "status token_bucket filter_enabled filter_enforced descriptors rate_limits",
         "stat_prefix max_dynamic_descriptors",
         always_consume_default_token_bucket=_ONLY_FALSE,
+        rate_limited_as_resource_exhausted=_ONLY_TRUE,
     ),
     "envoy.type.v3.HttpStatus": _fields(code=Only("TooManyRequests")),
     "envoy.type.v3.TokenBucket": _fields("max_tokens tokens_per_fill fill_interval"),
@@ -205,9 +208,14 @@ SUPPORTED: Final[dict[str, dict[str, Rule]]] = {
     "envoy.config.core.v3.HealthCheck.Payload": _fields("text binary"),
     "envoy.config.core.v3.HealthCheck.TcpHealthCheck": {},
     "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": _fields(
-        "common_http_protocol_options explicit_http_config"
+        "common_http_protocol_options explicit_http_config auto_config"
     ),
-    "envoy.extensions.upstreams.http.v3.HttpProtocolOptions.ExplicitHttpConfig": _fields("http_protocol_options"),
+    "envoy.extensions.upstreams.http.v3.HttpProtocolOptions.ExplicitHttpConfig": _fields(
+        "http_protocol_options http2_protocol_options"
+    ),
+    "envoy.extensions.upstreams.http.v3.HttpProtocolOptions.AutoHttpConfig": _fields(
+        "http_protocol_options http2_protocol_options"
+    ),
     "envoy.config.endpoint.v3.ClusterLoadAssignment": _fields("cluster_name endpoints policy"),
     "envoy.config.endpoint.v3.ClusterLoadAssignment.Policy": _fields(overprovisioning_factor=Only(140)),
     "envoy.config.endpoint.v3.LocalityLbEndpoints": _fields(
@@ -226,6 +234,11 @@ SUPPORTED: Final[dict[str, dict[str, Rule]]] = {
     "envoy.config.core.v3.HeaderValue": _fields("key value"),
     "envoy.config.core.v3.HttpProtocolOptions": _fields("idle_timeout"),
     "envoy.config.core.v3.Http1ProtocolOptions": {},
+    "envoy.config.core.v3.Http2ProtocolOptions": _fields(
+        harmless="initial_stream_window_size initial_connection_window_size",
+        max_concurrent_streams=Only(MAX_STREAMS),
+        allow_connect=_ONLY_TRUE,
+    ),
     "envoy.config.core.v3.Locality": _fields("region zone sub_zone"),
     "envoy.config.core.v3.RuntimeDouble": _fields("default_value", "runtime_key"),
     "envoy.config.core.v3.Metadata": _fields("filter_metadata", "typed_filter_metadata"),

@@ -9,8 +9,8 @@ CLUSTER_HINT = "cluster"
 ORDER = "order"
 """In an endpoint's metadata: its place among the others, where localities and priorities do not follow each other."""
 MISSING = "missing"
-"""In a route configuration's metadata: clusters that are missing and that no route of Envoy's names (a backend without
-weight, one that redirects)."""
+"""In a route configuration's metadata: clusters that are missing and that no route of Envoy's tells (a backend without
+weight, one that redirects, those of gRPC's routes)."""
 DEFAULT_ADDRESS, DEFAULT_PORT = "default_address", "default_port"
 """In a listener's metadata, true if `--listen` is to say it."""
 SENT_ADDRESS, SENT_PORT = "127.0.0.1", 8080
@@ -20,6 +20,8 @@ WHOLE_PATH = "^/.*$"
 """The expression of a `regex_rewrite` that replaces the path, whatever it is."""
 
 WEBSOCKET = "websocket"
+MAX_STREAMS = 1024
+"""Streams that the proxy takes at a time on one connection of a client; Envoy's default, too."""
 HEAD_TIMEOUT_S = 15.0
 STREAM_IDLE_TIMEOUT_S = 300.0
 DOWNSTREAM_IDLE_TIMEOUT_S = 3600.0

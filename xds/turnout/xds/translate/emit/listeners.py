@@ -10,6 +10,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3 import http_con
 
 from turnout.rules.snapshot import Listener
 from turnout.xds.translate.emit.filters import make_chain, make_router
+from turnout.xds.translate.emit.protocols import add_downstream_http2
 from turnout.xds.translate.emit.values import make_address, make_ads, make_duration, make_metadata, pack
 from turnout.xds.translate.names import (
     DEFAULT_ADDRESS,
@@ -42,6 +43,7 @@ def make_listener(listener: Listener) -> Any:
     manager.request_headers_timeout.CopyFrom(make_duration(HEAD_TIMEOUT_S))
     manager.stream_idle_timeout.CopyFrom(make_duration(STREAM_IDLE_TIMEOUT_S))
     manager.common_http_protocol_options.idle_timeout.CopyFrom(make_duration(DOWNSTREAM_IDLE_TIMEOUT_S))
+    add_downstream_http2(manager)
     manager.upgrade_configs.append(_MANAGER.UpgradeConfig(upgrade_type=WEBSOCKET))
     network_filter = listener_components_pb2.Filter(name="envoy.filters.network.http_connection_manager")
     pack(network_filter.typed_config, manager)
