@@ -72,7 +72,7 @@ ADDRESS = {"socket_address": {"address": "10.0.0.1", "port_value": 80}}
             {"health_checks": [{**HEALTHY, "http_health_check": {"path": "/", "expected_statuses": [{"start": 9}]}}]},
             "health_checks[0].http_health_check.expected_statuses",
         ),
-        ({"transport_socket": {"name": "tls"}}, "transport_socket"),
+        ({"transport_socket_matches": [{"name": "tls"}]}, "transport_socket_matches"),
         ({"http2_protocol_options": {}}, "http2_protocol_options"),
         (
             speaks(explicit_http_config={"http3_protocol_options": {}}),

@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from turnout.xds.translate.names import (
     DNS_REFRESH_S,
+    DOWNSTREAM_TLS_TYPE,
     FAULT_TYPE,
     HEAD_TIMEOUT_S,
     LOCAL_LIMIT_TYPE,
@@ -19,7 +20,9 @@ from turnout.xds.translate.names import (
     PREVIOUS_HOSTS_TYPE,
     ROUTER_TYPE,
     STREAM_IDLE_TIMEOUT_S,
+    TLS_INSPECTOR_TYPE,
     UPSTREAM_OPTIONS_TYPE,
+    UPSTREAM_TLS_TYPE,
 )
 
 
@@ -50,19 +53,25 @@ def _fields(read: str = "", harmless: str = "", **others: Rule) -> dict[str, Rul
     return {**dict.fromkeys(read.split(), READ), **dict.fromkeys(harmless.split(), HARMLESS), **others}
 
 
+_TLS = "envoy.extensions.transport_sockets.tls.v3"
 _EDITS = "request_headers_to_add request_headers_to_remove response_headers_to_add response_headers_to_remove "
 
 SUPPORTED: Final[dict[str, dict[str, Rule]]] = {
     # Listeners
     "envoy.config.listener.v3.Listener": _fields(
-        "name address filter_chains metadata", "stat_prefix traffic_direction enable_reuse_port",
+        "name address filter_chains listener_filters metadata", "stat_prefix traffic_direction enable_reuse_port",
         bind_to_port=_ONLY_TRUE,
     ),
-    "envoy.config.listener.v3.FilterChain": _fields("filters", "name metadata"),
+    "envoy.config.listener.v3.ListenerFilter": _fields(harmless="name", typed_config=Packed(TLS_INSPECTOR_TYPE)),
+    "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector": {},
+    "envoy.config.listener.v3.FilterChain": _fields("filters filter_chain_match transport_socket", "name metadata"),
+    "envoy.config.listener.v3.FilterChainMatch": _fields("server_names", transport_protocol=Only("tls")),
     "envoy.config.listener.v3.Filter": _fields(harmless="name", typed_config=Packed(MANAGER_TYPE)),
     "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager": _fields(
-        "rds route_config http_filters upgrade_configs common_http_protocol_options http2_protocol_options",
+        "rds route_config http_filters upgrade_configs common_http_protocol_options http2_protocol_options "
+        "set_current_client_cert_details",
         "stat_prefix",
+        forward_client_cert_details=Only("SANITIZE_SET"),
         codec_type=Only("AUTO"),
         use_remote_address=_ONLY_TRUE,
         normalize_path=_ONLY_TRUE,
@@ -78,6 +87,9 @@ SUPPORTED: Final[dict[str, dict[str, Rule]]] = {
     "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.UpgradeConfig": _fields(
         "upgrade_type", enabled=_ONLY_TRUE
     ),
+    "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.SetCurrentClientCertDetails": {
+        "uri": _ONLY_TRUE
+    },
     "envoy.extensions.filters.network.http_connection_manager.v3.Rds": _fields("config_source route_config_name"),
     "envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter": _fields(
         harmless="name", typed_config=Packed(ROUTER_TYPE, LOCAL_LIMIT_TYPE, FAULT_TYPE)
@@ -159,7 +171,7 @@ SUPPORTED: Final[dict[str, dict[str, Rule]]] = {
     "envoy.config.cluster.v3.Cluster": _fields(
         "name type eds_cluster_config connect_timeout load_assignment lb_policy least_request_lb_config "
         "round_robin_lb_config ring_hash_lb_config maglev_lb_config common_lb_config circuit_breakers "
-        "outlier_detection health_checks metadata",
+        "outlier_detection health_checks transport_socket metadata",
         "alt_stat_name wait_for_warm_on_init",
         dns_lookup_family=Only("V4_PREFERRED"),
         dns_refresh_rate=Only(DNS_REFRESH_S),
@@ -223,6 +235,25 @@ SUPPORTED: Final[dict[str, dict[str, Rule]]] = {
     ),
     "envoy.config.endpoint.v3.LbEndpoint": _fields("endpoint health_status load_balancing_weight metadata"),
     "envoy.config.endpoint.v3.Endpoint": _fields("address", "hostname health_check_config"),
+    # TLS
+    "envoy.config.core.v3.TransportSocket": _fields(
+        harmless="name", typed_config=Packed(DOWNSTREAM_TLS_TYPE, UPSTREAM_TLS_TYPE)
+    ),
+    f"{_TLS}.DownstreamTlsContext": _fields("common_tls_context require_client_certificate"),
+    f"{_TLS}.UpstreamTlsContext": _fields("common_tls_context sni"),
+    f"{_TLS}.CommonTlsContext": _fields(
+        "alpn_protocols tls_certificate_sds_secret_configs validation_context combined_validation_context "
+        "validation_context_sds_secret_config"
+    ),
+    f"{_TLS}.CommonTlsContext.CombinedCertificateValidationContext": _fields(
+        "default_validation_context validation_context_sds_secret_config"
+    ),
+    f"{_TLS}.CertificateValidationContext": _fields("trusted_ca match_typed_subject_alt_names system_root_certs"),
+    f"{_TLS}.CertificateValidationContext.SystemRootCerts": {},
+    f"{_TLS}.SubjectAltNameMatcher": _fields("san_type matcher"),
+    f"{_TLS}.SdsSecretConfig": _fields("name sds_config"),
+    f"{_TLS}.Secret": _fields("name tls_certificate validation_context"),
+    f"{_TLS}.TlsCertificate": _fields("certificate_chain private_key"),
     # What is used in several places
     "envoy.config.core.v3.Address": _fields("socket_address"),
     "envoy.config.core.v3.SocketAddress": _fields("address port_value"),

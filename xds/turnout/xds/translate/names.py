@@ -40,6 +40,13 @@ UPSTREAM_OPTIONS_TYPE = f"{EXTENSIONS}upstreams.http.v3.HttpProtocolOptions"
 UPSTREAM_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 """The key of the same in a cluster's `typed_extension_protocol_options`."""
 
+DOWNSTREAM_TLS_TYPE = f"{EXTENSIONS}transport_sockets.tls.v3.DownstreamTlsContext"
+UPSTREAM_TLS_TYPE = f"{EXTENSIONS}transport_sockets.tls.v3.UpstreamTlsContext"
+TLS_INSPECTOR_TYPE = f"{EXTENSIONS}filters.listener.tls_inspector.v3.TlsInspector"
+TLS_SOCKET = "envoy.transport_sockets.tls"
+ALPN = ("h2", "http/1.1")
+"""What is agreed on with who speaks TLS, the best first."""
+
 LOCAL_LIMIT = "envoy.filters.http.local_ratelimit"
 FAULT = "envoy.filters.http.fault"
 """The names of these filters in the chain, by which a route configures them."""

@@ -18,6 +18,7 @@ from turnout.xds.translate.emit.health import make_health_check
 from turnout.xds.translate.emit.hints import write_hint
 from turnout.xds.translate.emit.outliers import make_outlier_detection
 from turnout.xds.translate.emit.protocols import make_upstream_options
+from turnout.xds.translate.emit.tls import make_upstream_socket
 from turnout.xds.translate.emit.values import make_address, make_ads, make_duration, make_metadata, pack
 from turnout.xds.translate.lower_cluster import lower_cluster, weigh_localities
 from turnout.xds.translate.names import CLUSTER_HINT, ORDER, UPSTREAM_OPTIONS
@@ -48,6 +49,8 @@ def make_cluster(cluster: Cluster, *, assignment: str = "", hint: Cluster | None
     if lowered.health_check is not None:
         message.health_checks.append(make_health_check(lowered.health_check))
     pack(message.typed_extension_protocol_options[UPSTREAM_OPTIONS], make_upstream_options(cluster))
+    if lowered.tls is not None:
+        message.transport_socket.CopyFrom(make_upstream_socket(lowered.tls))
     if hint is not None:
         message.metadata.CopyFrom(make_metadata(**{CLUSTER_HINT: write_hint(hint)}))
     return message

@@ -17,6 +17,7 @@ from turnout.xds.translate.read.hint import read_cluster_hint
 from turnout.xds.translate.read.numbers import read_seconds
 from turnout.xds.translate.read.outliers import read_outlier_detection
 from turnout.xds.translate.read.protocols import read_upstream_options
+from turnout.xds.translate.read.tls import read_upstream
 
 _TYPES = cluster_pb2.Cluster
 
@@ -47,6 +48,7 @@ def read_cluster(message: Any, place: Place) -> ToldCluster:
         _read_health(message, place),
         read_slow_start(message, place),
         protocol,
+        read_upstream(message, protocol, place),
     )
     by_locality = message.common_lb_config.HasField("locality_weighted_lb_config")
     told = ToldCluster(own, None, by_locality, read_cluster_hint(message, place))

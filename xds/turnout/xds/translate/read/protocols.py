@@ -22,7 +22,7 @@ def read_upstream_options(message: Any, place: Place) -> tuple[float, Protocol]:
     told = unpack(options[UPSTREAM_OPTIONS], place, UPSTREAM_OPTIONS_TYPE)
     if told is None:
         return POOL_IDLE_TIMEOUT_S, "http1"
-    return _read_idle(told, place), _read_protocol(told, place)
+    return _read_idle(told, place), _read_protocol(told, message.HasField("transport_socket"), place)
 
 
 def _read_idle(message: Any, place: Place) -> float:
@@ -35,14 +35,18 @@ def _read_idle(message: Any, place: Place) -> float:
     return seconds
 
 
-def _read_protocol(message: Any, place: Place) -> Protocol:
+def _read_protocol(message: Any, is_tls: bool, place: Place) -> Protocol:
     match message.WhichOneof("upstream_protocol_options"):
         case "explicit_http_config":
             told = message.explicit_http_config
             if told.http2_protocol_options.HasField("max_concurrent_streams"):
                 inner = place.at("explicit_http_config.http2_protocol_options.max_concurrent_streams")
                 inner.say("is supported for listeners only; an endpoint says in its SETTINGS how many it takes")
-            return "h2c" if told.WhichOneof("protocol_config") == "http2_protocol_options" else "http1"
+            if told.WhichOneof("protocol_config") == "http2_protocol_options":
+                return "h2" if is_tls else "h2c"
+            return "http1"
+        case "auto_config" if is_tls:
+            return "auto"
         case "auto_config":
             place.at("auto_config").say("is agreed on over TLS, and there is none")
         case None:
