@@ -154,7 +154,7 @@ def test_a_secret_is_not_shown_by_its_resource() -> None:
     [
         ({}, ""),
         ({"tls_certificate": {"certificate_chain": {"inline_string": "x"}}}, "tls_certificate.private_key"),
-        ({"tls_certificate": {"private_key": {"filename": "/etc/shadow"}}}, "tls_certificate.private_key.filename"),
+        ({"tls_certificate": {"private_key": {"filename": "/etc/shadow"}}}, "tls_certificate.private_key"),
         ({"validation_context": {}}, "validation_context.trusted_ca"),
         ({"validation_context": {"system_root_certs": {}}}, "validation_context.system_root_certs"),
         ({"generic_secret": {}}, "generic_secret"),
@@ -164,3 +164,11 @@ def test_a_secret_is_refused_by_its_field_and_its_content_is_not_told(told: dict
     found = refused(SECRET, ParseDict({"name": "web", **told}, SecretMessage()))
     assert place in found
     assert "shadow" not in str(found)
+
+
+def test_the_systems_cas_are_a_file_to_envoy_which_would_verify_nobody_without() -> None:
+    told = s.Snapshot(clusters=(s.Cluster("c", tls=UpstreamTls("a.test")),))
+    assert b"/etc/ssl/certs/ca-certificates.crt" in to_xds(told)[CLUSTER]["c"].body
+    assert f"{IN_CLUSTER}.common_tls_context.validation_context.trusted_ca" in cluster(
+        {"validation_context": {"trusted_ca": {"filename": "/other"}}}
+    )

@@ -260,7 +260,7 @@ SUPPORTED: Final[dict[str, dict[str, Rule]]] = {
     "envoy.config.core.v3.ConfigSource": _fields("ads self", "initial_fetch_timeout", resource_api_version=Only("V3")),
     "envoy.config.core.v3.AggregatedConfigSource": {},
     "envoy.config.core.v3.SelfConfigSource": _fields(transport_api_version=Only("V3")),
-    "envoy.config.core.v3.DataSource": _fields("inline_string inline_bytes"),
+    "envoy.config.core.v3.DataSource": _fields("inline_string inline_bytes filename"),
     "envoy.config.core.v3.HeaderValueOption": _fields("header append append_action keep_empty_value"),
     "envoy.config.core.v3.HeaderValue": _fields("key value"),
     "envoy.config.core.v3.HttpProtocolOptions": _fields("idle_timeout"),

@@ -44,6 +44,8 @@ DOWNSTREAM_TLS_TYPE = f"{EXTENSIONS}transport_sockets.tls.v3.DownstreamTlsContex
 UPSTREAM_TLS_TYPE = f"{EXTENSIONS}transport_sockets.tls.v3.UpstreamTlsContext"
 TLS_INSPECTOR_TYPE = f"{EXTENSIONS}filters.listener.tls_inspector.v3.TlsInspector"
 TLS_SOCKET = "envoy.transport_sockets.tls"
+SYSTEM_CAS = "/etc/ssl/certs/ca-certificates.crt"
+"""Where the system's CAs are, in Envoy's images as in Debian: it does not know `system_root_certs`."""
 ALPN = ("h2", "http/1.1")
 """What is agreed on with who speaks TLS, the best first."""
 

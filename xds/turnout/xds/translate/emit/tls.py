@@ -9,7 +9,7 @@ from envoy.extensions.transport_sockets.tls.v3 import common_pb2, secret_pb2, tl
 
 from turnout.rules.tls import DownstreamTls, ServedCertificates, SubjectAltName, UpstreamTls
 from turnout.xds.translate.emit.values import make_ads, pack
-from turnout.xds.translate.names import ALPN, TLS_SOCKET
+from turnout.xds.translate.names import ALPN, SYSTEM_CAS, TLS_SOCKET
 from turnout.xds.translate.secret_names import join_cas
 
 _MATCHER = common_pb2.SubjectAltNameMatcher
@@ -49,7 +49,7 @@ def make_upstream_socket(tls: UpstreamTls) -> Any:
         reference = _make_reference(join_cas([tls.ca]))
         common.combined_validation_context.validation_context_sds_secret_config.CopyFrom(reference)
     else:
-        validation.system_root_certs.SetInParent()
+        validation.trusted_ca.filename = SYSTEM_CAS
         common.validation_context.CopyFrom(validation)
     return _make_socket(context)
 

@@ -172,6 +172,8 @@ def _read_redirect(message: Any, path: PathMatch, place: Place) -> Redirect:
 def _read_respond(message: Any, max_body_bytes: int, place: Place) -> Respond:
     if not 200 <= message.status < 600:
         place.at("status").say(f"{message.status} is not in 200 to 599")
+    if message.body.filename:
+        place.at("body.filename").say("is not supported")
     body = message.body.inline_bytes or message.body.inline_string.encode()
     if len(body) > max_body_bytes:
         place.at("body").say(f"has {len(body)} bytes; max_direct_response_body_size_bytes is {max_body_bytes}")

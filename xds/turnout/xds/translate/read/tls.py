@@ -9,7 +9,7 @@ from turnout.rules.identities import identity_fault
 from turnout.rules.snapshot import Protocol
 from turnout.rules.tls import DownstreamTls, ServedCertificates, SubjectAltName, UpstreamTls
 from turnout.xds.translate.faults import Place
-from turnout.xds.translate.names import ALPN, DOWNSTREAM_TLS_TYPE, UPSTREAM_TLS_TYPE
+from turnout.xds.translate.names import ALPN, DOWNSTREAM_TLS_TYPE, SYSTEM_CAS, UPSTREAM_TLS_TYPE
 from turnout.xds.translate.secret_names import split_cas
 from turnout.xds.translate.walk import unpack
 
@@ -78,6 +78,8 @@ def _read_validation(common: Any, place: Place) -> tuple[str, Any | None, Place]
             told, spot = common.combined_validation_context, place.at("combined_validation_context")
             if told.default_validation_context.HasField("system_root_certs"):
                 spot.at("default_validation_context.system_root_certs").say("excludes CAs of SDS")
+            if told.default_validation_context.HasField("trusted_ca"):
+                spot.at("default_validation_context.trusted_ca").say("excludes CAs of SDS")
             reference = told.validation_context_sds_secret_config
             return (
                 _read_ca(reference, spot.at("validation_context_sds_secret_config")),
@@ -90,9 +92,7 @@ def _read_validation(common: Any, place: Place) -> tuple[str, Any | None, Place]
             return ca, common_pb2.CertificateValidationContext(), spot
         case "validation_context":
             spot = place.at("validation_context")
-            _check_no_ca(common.validation_context, spot)
-            if not common.validation_context.HasField("system_root_certs"):
-                spot.say("needs CAs: system_root_certs, or those of SDS")
+            _check_system_cas(common.validation_context, spot)
             return "", common.validation_context, spot
     return "", None, place
 
@@ -103,13 +103,14 @@ def _read_ca(reference: Any, place: Place) -> str:
     return names[0] if len(names) == 1 else name
 
 
-def _check_no_ca(validation: Any, place: Place) -> None:
-    if validation.HasField("trusted_ca"):
-        place.at("trusted_ca").say("is supported over SDS only")
+def _check_system_cas(validation: Any, place: Place) -> None:
+    if validation.HasField("trusted_ca") and validation.trusted_ca.filename != SYSTEM_CAS:
+        place.at("trusted_ca").say(f"is supported over SDS, or as the system's: {SYSTEM_CAS}")
+    elif not validation.HasField("trusted_ca") and not validation.HasField("system_root_certs"):
+        place.say("needs CAs: system_root_certs, or those of SDS")
 
 
 def _read_names(validation: Any, place: Place) -> list[SubjectAltName]:
-    _check_no_ca(validation, place)
     found = []
     for index, told in enumerate(validation.match_typed_subject_alt_names):
         spot = place.at("match_typed_subject_alt_names", index)
