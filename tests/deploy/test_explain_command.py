@@ -281,7 +281,7 @@ def test_a_grpc_call_is_asked_for_by_service_and_method(calls: str, capsys: pyte
     assert "path must be /a.B/M, but is /a.B/N" in out
 
 
-IRIS = str(Path(__file__).parents[1] / "rules" / "grpc.yaml")
+IRIS = str(examples_path() / "grpc.yaml")
 OIP = "inference.GRPCInferenceService"
 
 

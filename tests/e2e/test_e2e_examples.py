@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 from actors.echo import Echo
+from actors.grpc_named import GrpcModel, call_once, open_channel
 from actors.proxy import Proxy, free_port, until
 from actors.wire import Message, connect
+from grpc import StatusCode
 
 EXAMPLES = Path(__file__).parents[2] / "routing-rules" / "examples"
 HASTE = {
@@ -25,11 +27,14 @@ HASTE = {
 class Stage:
     """One example that runs: its ports are changed to those of two upstreams and to free ones."""
 
-    def __init__(self, proxy: Proxy, ports: dict[int, int], v1: Echo, v2: Echo) -> None:
+    def __init__(
+        self, proxy: Proxy, ports: dict[int, int], v1: Echo, v2: Echo, calls: dict[int, GrpcModel] | None = None
+    ) -> None:
         self.proxy = proxy
         self.ports = ports
         self.v1 = v1
         self.v2 = v2
+        self.calls = calls or {}
 
     async def get(self, target: str, *fields: str, method: str = "GET", host: str = "a", port: int = 0) -> Message:
         wire = await connect(port or self.proxy.port)
@@ -132,6 +137,24 @@ async def gateway(stage: Stage) -> None:
     assert await stage.who("/", port=team) == "iris-v2"
     with pytest.raises(ConnectionRefusedError):
         await stage.get("/")  # with a Gateway there is no listener but its own
+
+
+async def grpc(stage: Stage) -> None:
+    """The upstreams of the two versions speak gRPC here; what is not gRPC goes to the third."""
+    service = "/inference.GRPCInferenceService"
+    async with open_channel(stage.proxy.port, "a") as channel:
+        canary = ("x-canary", "true")
+        assert {await call_once(channel, f"{service}/ModelInfer", canary) for _ in range(10)} == {"iris-v2"}
+        got = [await call_once(channel, f"{service}/ModelInfer") for _ in range(200)]
+        assert got.count("iris-v1") > got.count("iris-v2") > 0
+        assert {await call_once(channel, f"{service}/ModelReady") for _ in range(10)} == {"iris-v1"}
+        stage.calls[8081].fails = StatusCode.UNAVAILABLE
+        assert {await call_once(channel, f"{service}/ServerLive") for _ in range(5)} == {"UNAVAILABLE"}
+        # Nine of ten tries meet the version that fails; some of those that follow do not.
+        again = [await call_once(channel, f"{service}/ModelInfer") for _ in range(100)]
+        assert again.count("iris-v2") > 0
+        assert len(stage.calls[8081].seen) > len(got) + again.count("UNAVAILABLE")
+    assert await stage.who(f"{service}/ModelInfer", method="POST") == "iris-rest"
 
 
 async def header_match(stage: Stage) -> None:
@@ -310,11 +333,12 @@ async def timeouts(stage: Stage) -> None:
 
 SHOWS = {
     "canary": canary, "circuit-breaker": circuit_breaker, "dns-and-service": dns_and_service, "fault": fault,
-    "gateway": gateway, "header-match": header_match, "headers-edit": headers_edit, "health-check": health_check,
-    "hostnames": hostnames, "load-balancing": load_balancing, "outlier-detection": outlier_detection,
-    "path-and-method": path_and_method, "query": query, "rate-limit": rate_limit, "redirect": redirect,
-    "reference-grant": reference_grant, "regex": regex, "retries": retries, "rewrite": rewrite,
-    "several-routes": several_routes, "sticky-split": sticky_split, "timeouts": timeouts,
+    "gateway": gateway, "grpc": grpc, "header-match": header_match, "headers-edit": headers_edit,
+    "health-check": health_check, "hostnames": hostnames, "load-balancing": load_balancing,
+    "outlier-detection": outlier_detection, "path-and-method": path_and_method, "query": query,
+    "rate-limit": rate_limit, "redirect": redirect, "reference-grant": reference_grant, "regex": regex,
+    "retries": retries, "rewrite": rewrite, "several-routes": several_routes, "sticky-split": sticky_split,
+    "timeouts": timeouts,
 }  # fmt: skip
 
 
@@ -324,16 +348,30 @@ async def upstreams() -> AsyncIterator[tuple[Echo, Echo]]:
         yield v1, v2
 
 
+@pytest.fixture
+async def rest() -> AsyncIterator[Echo]:
+    async with Echo("iris-rest") as rest:
+        yield rest
+
+
+@pytest.fixture
+async def models() -> AsyncIterator[dict[int, GrpcModel]]:
+    async with GrpcModel("iris-v1") as v1, GrpcModel("iris-v2") as v2:
+        yield {8081: v1, 8082: v2}
+
+
 @pytest.mark.parametrize("name", sorted(path.stem for path in EXAMPLES.glob("*.yaml")))
 async def test_an_example_does_what_it_says(
-    name: str, upstreams: tuple[Echo, Echo], start_proxy: Callable[..., Proxy]
+    name: str, upstreams: tuple[Echo, Echo], rest: Echo, models: dict[int, GrpcModel], start_proxy: Callable[..., Proxy]
 ) -> None:
     v1, v2 = upstreams
-    ports = {8081: v1.port, 8082: v2.port, 8088: free_port(), 8089: free_port()}
+    ports = {8081: v1.port, 8082: v2.port, 8083: rest.port, 8088: free_port(), 8089: free_port()}
+    if name == "grpc":
+        ports |= {port: model.port for port, model in models.items()}
     text = (EXAMPLES / f"{name}.yaml").read_text()
     text = re.sub(r"(port: )(80\d\d)\b", lambda found: found[1] + str(ports[int(found[2])]), text)
     for slow, fast in HASTE.get(name, {}).items():
         assert slow in text
         text = text.replace(slow, fast)
     proxy = await asyncio.to_thread(start_proxy, text)  # upstreams may be asked before it is up
-    await SHOWS[name](Stage(proxy, ports, v1, v2))
+    await SHOWS[name](Stage(proxy, ports, v1, v2, models))

@@ -35,7 +35,9 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 HERE = Path(__file__).parent / "interop"
 DOCUMENTS = (HERE / "documents.yaml").read_text()
 TABLE: dict[str, list[Any]] = yaml.safe_load((HERE / "requests.yaml").read_text())
-EXAMPLES = sorted(path.stem for path in examples_path().glob("*.yaml"))
+# At a Gateway, which each data plane needs here, the GRPCRoute without hostnames of that example leaves the HTTPRoutes
+# none; test_e2e_xds_grpc_routes.py asks for calls.
+EXAMPLES = sorted(path.stem for path in examples_path().glob("*.yaml") if path.stem != "grpc")
 SPLITS = {
     "/plain": {"iris-v1": 3 / 4, "iris-v2": 1 / 4},
     "/partly-missing": {"iris-v1": 1 / 2, "500": 1 / 2},

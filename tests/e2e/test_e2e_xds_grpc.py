@@ -138,6 +138,35 @@ async def test_methods_and_metadata_choose_the_predictor(stage: Stage) -> None:
     assert await stage.client.ask(3, "/iris.IrisToo/Infer") == {"UNAVAILABLE": 3}
 
 
+async def test_a_grpcroute_is_found_by_its_hostname(stage: Stage) -> None:
+    """By service, method, and what is no service of it; its backends are the channel's."""
+    calls = f"""
+apiVersion: gateway.networking.k8s.io/v1
+kind: GRPCRoute
+metadata: {{name: iris}}
+spec:
+  hostnames: [{HOST}]
+  rules:
+  - {{matches: [{{method: {{service: iris.Iris, method: Infer}}}}], {to("v1")[1:-1]}}}
+  - {{matches: [{{method: {{service: oak.Oak}}, headers: [{{name: x-canary, value: "true"}}]}}], {to("v2")[1:-1]}}}
+  - {{matches: [{{method: {{type: RegularExpression, method: "Get.*"}}}}], {to("v2")[1:-1]}}}
+"""
+    both = [
+        predictor(n, stage.ports[server]).replace("endpoints:", "protocol: h2c, endpoints:")
+        for n, server in (("v1", "a"), ("v2", "b"))
+    ]
+    stage.write(*both, calls)
+
+    async def is_taken() -> bool:
+        return await stage.client.ask(1, "/any.Service/GetOne") == {"b": 1}
+
+    await until(is_taken)
+    assert await stage.client.ask(3) == {"a": 3}
+    assert await stage.client.ask(3, "/oak.Oak/Age", **{"x-canary": "true"}) == {"b": 3}
+    assert await stage.client.ask(3, "/oak.Oak/Age") == {"UNAVAILABLE": 3}
+    assert set((await stage.status()).values()) == {"SYNCED"}
+
+
 async def test_a_channel_outlives_its_control_plane_and_follows_the_next_one(stage: Stage) -> None:
     assert await stage.client.ask(10) == {"a": 10}
     stage.control.kill()

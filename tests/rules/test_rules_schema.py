@@ -14,7 +14,7 @@ from turnout.rules.files import load_paths
 from turnout.rules.schema import schema, schema_json
 
 ROOT = Path(__file__).parents[2] / "routing-rules"
-EXAMPLES = [*sorted(examples_path().glob("*.yaml")), Path(__file__).with_name("grpc.yaml")]
+EXAMPLES = sorted(examples_path().glob("*.yaml"))
 HEAD = {"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute", "metadata": {"name": "r"}}
 
 

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from turnout.rules import resilience as r
 from turnout.rules import snapshot as s
+from turnout.rules import tls as t
 
 NAMES = ("a", "b", "c")
 MODEL_HEADER = "x-gateway-model-name"
@@ -59,10 +60,12 @@ forwards = st.builds(
     fault=st.none() | faults,
 )
 paths = st.sampled_from(["/", "/a", "/v2/models/iris/infer"])
+OF_GRPC = s.ValueMatch("content-type", "application/grpc", "prefix")
 matches = st.builds(
     s.Match,
     st.builds(s.PathMatch, st.sampled_from(["exact", "path_prefix", "prefix"]), paths),
     st.sampled_from([None, "GET", "POST", "PATCH"]),
+    headers=st.sampled_from([(), (OF_GRPC,)]),
     per_million=st.sampled_from([None, 250_000]),
 )
 routes = st.builds(s.Route, st.sampled_from(["r", "q"]), matches, forwards)
@@ -134,6 +137,34 @@ outliers = st.builds(
 slow_starts = st.builds(r.SlowStart, seconds, st.sampled_from([0.5, 1.0, 2.0]), percents)
 
 
+alt_names = st.sampled_from(
+    [
+        t.SubjectAltName("dns", "a.test"),
+        t.SubjectAltName("uri", "spiffe://td/a"),
+        t.SubjectAltName("uri", "spiffe://td/*"),
+    ]
+)
+upstream_tls = st.builds(
+    t.UpstreamTls,
+    st.sampled_from(["", "a.test"]),
+    st.sampled_from(["", "default/web"]),
+    st.sampled_from(["", "default/web"]),
+    st.lists(alt_names, unique=True, max_size=2).map(tuple),
+    st.booleans(),
+)
+wires = st.fixed_dictionaries({"protocol": st.sampled_from(["http1", "h2c"])}) | st.fixed_dictionaries(
+    {"protocol": st.sampled_from(["http1", "h2", "auto"]), "tls": upstream_tls}
+)
+served = st.dictionaries(
+    st.sampled_from(["*", "*.a.test", "b.test"]),
+    st.lists(st.sampled_from(["default/web", "x/y"]), min_size=1, max_size=2, unique=True).map(tuple),
+    min_size=1,
+).map(lambda told: tuple(t.ServedCertificates(told[hostname], hostname) for hostname in sorted(told)))
+downstream_tls = st.builds(t.DownstreamTls, served) | st.builds(
+    t.DownstreamTls, served, st.sampled_from([("default/web",), ("default/web", "x/z")]), st.booleans()
+)
+
+
 @st.composite
 def clusters(draw: st.DrawFn, name: str) -> s.Cluster:
     count = draw(st.integers(0, 4))
@@ -146,6 +177,7 @@ def clusters(draw: st.DrawFn, name: str) -> s.Cluster:
         outlier_detection=draw(st.none() | outliers),
         health_check=draw(st.none() | health_checks),
         slow_start=draw(st.none() | slow_starts),
+        **draw(wires),
     )
 
 
@@ -167,4 +199,5 @@ def snapshots(draw: st.DrawFn) -> s.Snapshot:
     told = tuple(draw(st.lists(routes, min_size=1, max_size=3)))
     host = s.VirtualHost("v", draw(st.sampled_from([("*",), ("h.example",)])), told)
     found = tuple(draw(clusters(name)) for name in NAMES)
-    return s.Snapshot((s.Listener("l", (host,), "127.0.0.1", 8080),), found)
+    tls = draw(st.none() | downstream_tls)
+    return s.Snapshot((s.Listener("l", (host,), "127.0.0.1", 8080, tls),), found)

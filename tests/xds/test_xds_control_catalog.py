@@ -11,9 +11,8 @@ from turnout.rules.snapshot import Listener, Origin, Snapshot
 from turnout.xds.control.catalog import MAX_VIEWS, Catalog
 from turnout.xds.resources import (
     CLUSTER,
-    ENDPOINTS,
-    LISTENER,
     ROUTES,
+    TYPES,
     Resource,
     Resources,
     group_resources,
@@ -90,7 +89,7 @@ def hostnames(resources: Resources) -> set[str]:
 
 
 def test_before_the_first_edition_there_is_nothing(catalog: Catalog) -> None:
-    assert catalog.resources_for(node()) == {CLUSTER: {}, ENDPOINTS: {}, LISTENER: {}, ROUTES: {}}
+    assert catalog.resources_for(node()) == {type_url: {} for type_url in TYPES}
 
 
 def test_a_document_goes_to_the_nodes_that_it_selects(catalog: Catalog) -> None:

@@ -21,7 +21,7 @@ def documents(text: str = PREDICTOR) -> list[Document]:
 
 @pytest.fixture
 def compiler() -> LastCompiled:
-    return LastCompiled()
+    return LastCompiled(serves_secrets=False)
 
 
 def compile(compiler: LastCompiled, given: list[Document]) -> Compiled:
@@ -63,11 +63,11 @@ def test_documents_with_errors_do_not_displace_the_good_ones(compiler: LastCompi
     assert compile(compiler, given) is checked
 
 
-def test_what_would_be_sent_as_plain_text_is_refused_at_its_line(compiler: LastCompiled) -> None:
-    """TLS is not translated yet, and a port without it would be open to all."""
+def test_keys_are_not_for_who_can_reach_the_port(compiler: LastCompiled) -> None:
     given = documents(f"{PREDICTOR.strip()[:-1]}, tls: {{serverName: a.b}}}}\n")
     compiled = compile(compiler, given)
     assert compiled.snapshot is None
     assert [(d.severity, d.code, d.origin.line) for d in compiled.diagnostics if d.severity == "error"] == [
-        ("error", "not-supported-yet", 1)
+        ("error", "open-to-all", 1)
     ]
+    assert LastCompiled(serves_secrets=True).compile(given, None).snapshot is not None

@@ -6,12 +6,13 @@ import envoy_messages as written
 import pytest
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
+from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
 from google.protobuf.json_format import ParseDict
 from hypothesis import given
 from hypothesis import strategies as st
 from refusals import own_words, refused
 
-from turnout.xds.resources import CLUSTER, ENDPOINTS, LISTENER, ROUTES, TYPES, Resource, make_resource
+from turnout.xds.resources import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SECRET, TYPES, Resource, make_resource
 from turnout.xds.translate.faults import MAX_FAULTS
 from turnout.xds.translate.from_envoy import check_resource, from_xds
 from turnout.xds.translate.names import FAULT, LOCAL_LIMIT
@@ -226,6 +227,10 @@ def test_a_route_configuration_is_refused_by_its_field(fields: dict[str, Any], p
     [
         ({"use_remote_address": False}, "use_remote_address"),
         ({"codec_type": "HTTP2"}, "codec_type"),
+        ({"codec_type": "HTTP1"}, "codec_type"),
+        ({"http2_protocol_options": {"max_concurrent_streams": 7}}, "http2_protocol_options.max_concurrent_streams"),
+        ({"http2_protocol_options": {"connection_keepalive": {}}}, "http2_protocol_options.connection_keepalive"),
+        ({"http2_protocol_options": {"hpack_table_size": 0}}, "http2_protocol_options.hpack_table_size"),
         ({"stream_idle_timeout": "1s"}, "stream_idle_timeout"),
         ({"common_http_protocol_options": {"idle_timeout": "1s"}}, "common_http_protocol_options.idle_timeout"),
         ({"upgrade_configs": [{"upgrade_type": "CONNECT"}]}, "upgrade_configs[0]"),
@@ -255,10 +260,13 @@ def test_a_connection_manager_is_refused_by_its_field(manager: dict[str, Any], p
 
 
 def test_a_listener_is_refused_by_its_field() -> None:
-    tls = ParseDict({"name": "l", "filter_chains": [{"transport_socket": {"name": "tls"}}]}, Listener())
-    assert {"address.socket_address.address", "filter_chains", "filter_chains[0].transport_socket"} <= refused(
-        LISTENER, tls
-    ).keys()
+    slow = [{"transport_socket_connect_timeout": "1s"}]
+    tls = ParseDict({"name": "l", "filter_chains": slow}, Listener())
+    assert {
+        "address.socket_address.address",
+        "filter_chains",
+        "filter_chains[0].transport_socket_connect_timeout",
+    } <= refused(LISTENER, tls).keys()
     api = ParseDict({"name": "l", "api_listener": {}}, Listener())
     assert refused(LISTENER, api) == {"api_listener": "is not supported"}
 
@@ -282,6 +290,9 @@ def test_a_message_full_of_faults_tells_the_first_ones() -> None:
     assert len(configuration(virtual_hosts=[host])) == MAX_FAULTS
 
 
+SECRET_MESSAGE = ParseDict({"name": "web", "validation_context": {"trusted_ca": {"inline_string": "x"}}}, Secret())
+
+
 @given(st.sampled_from(TYPES), st.data())
 def test_bytes_from_the_network_never_raise(type_url: str, data: st.DataObject) -> None:
     seeds = {
@@ -289,6 +300,7 @@ def test_bytes_from_the_network_never_raise(type_url: str, data: st.DataObject) 
         ROUTES: written.routes(written.to("a", timeout="1s", prefix_rewrite="/b", retry_policy={"retry_on": "5xx"})),
         CLUSTER: written.cluster("a", outlier_detection={"interval": "1s"}, circuit_breakers={"thresholds": [{}]}),
         ENDPOINTS: written.endpoints("a", 80),
+        SECRET: SECRET_MESSAGE,
     }
     body = bytearray(seeds[type_url].SerializeToString())
     for _ in range(data.draw(st.integers(1, 4))):

@@ -6,12 +6,24 @@ import envoy_messages as written
 import pytest
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
+from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2  # noqa: F401  (json_format has to know the type)
 from google.protobuf.json_format import ParseDict
 from refusals import own_words, refused
 
 from turnout.xds.resources import CLUSTER, ENDPOINTS
 
 HEALTHY = {"interval": "1s", "timeout": "1s", "healthy_threshold": 1, "unhealthy_threshold": 1}
+OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+SPOKEN = f"typed_extension_protocol_options[{OPTIONS}]"
+HTTP1: dict[str, Any] = {"http_protocol_options": {}}
+
+
+def speaks(**options: Any) -> dict[str, Any]:
+    """A cluster's words on what is spoken with its endpoints."""
+    told = {"@type": f"type.googleapis.com/{OPTIONS}", **options}
+    return {"typed_extension_protocol_options": {OPTIONS: told}}
+
+
 ADDRESS = {"socket_address": {"address": "10.0.0.1", "port_value": 80}}
 
 
@@ -71,7 +83,27 @@ ADDRESS = {"socket_address": {"address": "10.0.0.1", "port_value": 80}}
             {"health_checks": [{**HEALTHY, "http_health_check": {"path": "/", "expected_statuses": [{"start": 9}]}}]},
             "health_checks[0].http_health_check.expected_statuses",
         ),
-        ({"transport_socket": {"name": "tls"}}, "transport_socket"),
+        ({"transport_socket_matches": [{"name": "tls"}]}, "transport_socket_matches"),
+        ({"http2_protocol_options": {}}, "http2_protocol_options"),
+        (
+            speaks(explicit_http_config={"http3_protocol_options": {}}),
+            f"{SPOKEN}.explicit_http_config.http3_protocol_options",
+        ),
+        (
+            speaks(explicit_http_config={"http2_protocol_options": {"max_concurrent_streams": 1024}}),
+            f"{SPOKEN}.explicit_http_config.http2_protocol_options.max_concurrent_streams",
+        ),
+        (
+            speaks(explicit_http_config={"http2_protocol_options": {"connection_keepalive": {"interval": "1s"}}}),
+            f"{SPOKEN}.explicit_http_config.http2_protocol_options.connection_keepalive",
+        ),
+        (speaks(auto_config={"http2_protocol_options": {}}), f"{SPOKEN}.auto_config"),
+        (speaks(use_downstream_protocol_config={}), f"{SPOKEN}.use_downstream_protocol_config"),
+        (speaks(common_http_protocol_options={"idle_timeout": "1s"}), SPOKEN),
+        (
+            speaks(explicit_http_config=HTTP1, common_http_protocol_options={"idle_timeout": "0s"}),
+            f"{SPOKEN}.common_http_protocol_options.idle_timeout",
+        ),
         (
             {"circuit_breakers": {"thresholds": [{"max_connection_pools": 9}]}},
             "circuit_breakers.thresholds[0].max_connection_pools",

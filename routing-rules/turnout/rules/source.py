@@ -52,12 +52,13 @@ class SecretSource(Protocol):
 
 class Loaded(msgspec.Struct, frozen=True):
     """A Snapshot that was checked, where its parts were written, what the lint has to say, and where its secrets are,
-    as far as they are files."""
+    as far as they are files; `told_secrets` came along (SDS)."""
 
     snapshot: Snapshot
     origins: Origins
     warnings: tuple[Diagnostic, ...] = ()
     secrets: tuple[SecretFiles, ...] = ()
+    told_secrets: tuple[Secret, ...] = ()
 
 
 class Rejected(msgspec.Struct, frozen=True):

@@ -12,12 +12,11 @@ import subprocess
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 import yaml
 from actors.control_plane import ControlPlane
-from actors.echo import Echo
 from actors.envoy import Envoy
 from actors.interop_documents import DATA_PLANES, MARKER_HOST, DataPlane, spread
 from actors.proxy import free_port, until
@@ -57,6 +56,14 @@ class Answer(msgspec.Struct, frozen=True):
         return self.seen and self.seen.target
 
 
+class Predictor(Protocol):
+    """What stands behind. `seen` is what it was asked in HTTP/1.1, or in gRPC."""
+
+    name: str
+    port: int
+    seen: Any
+
+
 class Process(Protocol):
     """What serves."""
 
@@ -89,7 +96,7 @@ class TurnoutProxy:
 class Stage:
     """All of it, with a predictor for each of the ports 8081 and 8082 of the documents."""
 
-    def __init__(self, folder: Path, predictors: Mapping[int, Echo]) -> None:
+    def __init__(self, folder: Path, predictors: Mapping[int, Predictor]) -> None:
         self.control = ControlPlane(folder / "control", "--debounce", "20ms")
         self.predictors = predictors
         self.ports = {port: _port_of_all() for port in PORTS}
@@ -209,7 +216,7 @@ class Stage:
         """What each data plane answers, or only those of a kind."""
         return {p.name: await self.ask(p, request) for p in DATA_PLANES if p.name.startswith(only)}
 
-    def _echoes(self) -> list[tuple[str, Echo]]:
+    def _echoes(self) -> list[tuple[str, Predictor]]:
         return [(echo.name, echo) for echo in self.predictors.values()]
 
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import yaml
 
 MARKER_HOST = "marker.test"
+ROUTE_KINDS = ("HTTPRoute", "GRPCRoute")
 GATEWAY = yaml.safe_load("""
 apiVersion: gateway.networking.k8s.io/v1
 kind: Gateway
@@ -35,8 +36,8 @@ def spread(documents: list[Any], number: int, planes: Iterable[DataPlane] = DATA
     """The documents with a Gateway for each data plane, of its own, and a route that tells that they are served."""
     gateways = [document for document in documents if document["kind"] == "Gateway"] or [GATEWAY]
     found = [_own_gateway(gateway, plane) for gateway in gateways for plane in planes]
-    found += [document for document in documents if document["kind"] not in ("Gateway", "HTTPRoute")]
-    routes = [document for document in documents if document["kind"] == "HTTPRoute"]
+    found += [document for document in documents if document["kind"] not in ("Gateway", *ROUTE_KINDS)]
+    routes = [document for document in documents if document["kind"] in ROUTE_KINDS]
     namespaces = {"default", *(d["metadata"]["name"] for d in documents if d["kind"] == "Namespace")}
     routes += [_marker(namespace, gateways, number) for namespace in sorted(namespaces)]
     return found + [_bound_to_all(route, planes) for route in routes]

@@ -15,10 +15,13 @@ ENDPOINTS = f"{_PREFIX}endpoint.v3.ClusterLoadAssignment"
 LISTENER = f"{_PREFIX}listener.v3.Listener"
 ROUTES = f"{_PREFIX}route.v3.RouteConfiguration"
 
-TYPES = (CLUSTER, ENDPOINTS, LISTENER, ROUTES)
-"""In the order of "make before break": CDS, EDS, LDS, RDS (xDS protocol, "Eventual consistency considerations")."""
+SECRET = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
 
-SHORT_NAMES = {CLUSTER: "CDS", ENDPOINTS: "EDS", LISTENER: "LDS", ROUTES: "RDS"}
+TYPES = (CLUSTER, ENDPOINTS, LISTENER, ROUTES, SECRET)
+"""In the order of "make before break": CDS, EDS, LDS, RDS (xDS protocol, "Eventual consistency considerations").
+Secrets are for who names them, at any time."""
+
+SHORT_NAMES = {CLUSTER: "CDS", ENDPOINTS: "EDS", LISTENER: "LDS", ROUTES: "RDS", SECRET: "SDS"}
 
 
 class Resource(msgspec.Struct, frozen=True):
@@ -32,6 +35,10 @@ class Resource(msgspec.Struct, frozen=True):
     body: bytes
     version: str
     wildcard: bool = True
+
+    def __repr__(self) -> str:
+        """Without the body, which may be a key."""
+        return f"<{SHORT_NAMES.get(self.type_url, self.type_url)} {self.name} {self.version}>"
 
 
 Resources: TypeAlias = Mapping[str, Mapping[str, Resource]]

@@ -124,7 +124,7 @@ class Configuration:
 
     async def _load_secrets(self, loaded: Loaded) -> None:
         """Before anything names them. What can't be used is told, and changes nothing."""
-        for update in await self._files.follow(loaded.secrets):
+        for update in (*await self._files.follow(loaded.secrets), *loaded.told_secrets):
             self._secrets.offer(update)
 
     def _checks_timeout_s(self, snapshot: Snapshot) -> float:

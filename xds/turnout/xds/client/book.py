@@ -2,8 +2,8 @@
 
 Rules:
 
-* Listeners and clusters are asked for as a whole (wildcard); route configurations and load assignments by name, as
-  far as accepted listeners and clusters need them.
+* Listeners and clusters are asked for as a whole (wildcard); route configurations, load assignments and secrets by
+  name, as far as accepted listeners and clusters need them.
 * What is refused leaves the last good one in its place. So does a "removed" for a name that is still needed: a route
   without its endpoints is worse than one with old ones (Envoy ignores these too).
 * What is not asked for is not taken, and what is not asked for any more is forgotten.
@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 import msgspec
 
 from turnout.xds.client.reading import Read, Reading, Refusal
-from turnout.xds.resources import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SHORT_NAMES, TYPES
+from turnout.xds.resources import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SECRET, SHORT_NAMES, TYPES
 
 MAX_RESOURCES = 100_000
 """Of one type; a control plane that tells more is refused them."""
@@ -134,6 +134,7 @@ class Book:
         needed = {
             ENDPOINTS: {r.needs.endpoints for r in self.accepted(CLUSTER) if r.needs.endpoints is not None},
             ROUTES: {name for r in self.accepted(LISTENER) for name in r.needs.routes},
+            SECRET: {name for kind in (CLUSTER, LISTENER) for r in self.accepted(kind) for name in r.needs.secrets},
         }
         for type_url, names in needed.items():
             entries = self.entries[type_url]

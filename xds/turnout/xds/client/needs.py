@@ -3,10 +3,11 @@
 The messages were checked before (`translate.from_envoy.check_resource`), so only what is supported is looked at.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from envoy.config.core.v3.base_pb2 import TransportSocket
 from envoy.config.listener.v3.listener_components_pb2 import FilterChain
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.config.route.v3.route_components_pb2 import RouteAction
@@ -14,6 +15,7 @@ from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
     HttpConnectionManager,
 )
+from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import DownstreamTlsContext, UpstreamTlsContext
 
 from turnout.xds.resources import CLUSTER, LISTENER, ROUTES
 
@@ -23,13 +25,14 @@ class Needs(msgspec.Struct, frozen=True):
 
     `clusters`: those that routes name; True if one that the control plane does not tell is known to be missing
     (`cluster_not_found_response_code: INTERNAL_SERVER_ERROR`), so that there is nothing to wait for. `is_api`: a
-    listener for gRPC's own client, at which nothing comes in.
+    listener for gRPC's own client, at which nothing comes in. `secrets`: of TLS, by their names over SDS.
     """
 
     routes: tuple[str, ...] = ()
     clusters: dict[str, bool] = {}
     endpoints: str | None = None
     is_api: bool = False
+    secrets: tuple[str, ...] = ()
 
 
 NOTHING = Needs()
@@ -52,7 +55,8 @@ def _of_listener(body: bytes) -> Needs:
             routes[manager.rds.route_config_name] = None
         elif manager.HasField("route_config"):
             _add_clusters(manager.route_config, clusters)
-    return Needs(routes=tuple(routes), clusters=clusters)
+    secrets = _secrets(chain.transport_socket for chain in listener.filter_chains)
+    return Needs(routes=tuple(routes), clusters=clusters, secrets=secrets)
 
 
 def _of_routes(body: bytes) -> Needs:
@@ -63,12 +67,27 @@ def _of_routes(body: bytes) -> Needs:
 
 def _of_cluster(body: bytes) -> Needs:
     cluster = Cluster.FromString(body)
+    secrets = _secrets([cluster.transport_socket])
     if cluster.type != Cluster.EDS:
-        return NOTHING
-    return Needs(endpoints=cluster.eds_cluster_config.service_name or cluster.name)
+        return Needs(secrets=secrets) if secrets else NOTHING
+    return Needs(endpoints=cluster.eds_cluster_config.service_name or cluster.name, secrets=secrets)
 
 
 _READERS: dict[str, Callable[[bytes], Needs]] = {CLUSTER: _of_cluster, LISTENER: _of_listener, ROUTES: _of_routes}
+
+
+def _secrets(sockets: Iterable[TransportSocket]) -> tuple[str, ...]:
+    found: dict[str, None] = {}
+    for socket in sockets:
+        for context in (DownstreamTlsContext(), UpstreamTlsContext()):
+            if not socket.typed_config.Unpack(context):
+                continue
+            common = context.common_tls_context
+            references = [*common.tls_certificate_sds_secret_configs]
+            references.append(common.validation_context_sds_secret_config)
+            references.append(common.combined_validation_context.validation_context_sds_secret_config)
+            found |= dict.fromkeys(reference.name for reference in references if reference.name)
+    return tuple(found)
 
 
 def _managers(listener: Listener) -> Iterator[HttpConnectionManager]:

@@ -4,8 +4,8 @@
   and answers them; it never waits for what is made of them.
 * `updates` makes Snapshots of what is live, in a thread too, and yields those that differ from the last one. While
   one is applied, pushes gather, and the next one has them all.
-* The last Snapshot that was yielded and served is on disk. It is the first one after a restart, and the new one is
-  made from nothing: what is on disk has no say in what the control plane is asked for.
+* The last Snapshot that was yielded and served is on disk, without its secrets. It is the first one after a restart,
+  and the new one is made from nothing: what is on disk has no say in what the control plane is asked for.
 """
 
 import asyncio
@@ -20,14 +20,16 @@ from google.protobuf.message import DecodeError
 
 from turnout.rules.diagnostics import Diagnostic
 from turnout.rules.snapshot import Origin, Origins, Snapshot
-from turnout.rules.source import Discovery, Loaded, Rejected, Update
+from turnout.rules.source import Discovery, Loaded, Rejected, Secret, Update
 from turnout.xds.client.backoff import BackOff
 from turnout.xds.client.cache import CacheError, load_snapshot, save_snapshot
 from turnout.xds.client.client import Client, Json
 from turnout.xds.client.options import XdsOptions
 from turnout.xds.client.stream import Stream, StreamError
 from turnout.xds.client.warming import WARM_TIMEOUT_S, Live
+from turnout.xds.resources import SECRET
 from turnout.xds.translate.from_envoy import from_xds
+from turnout.xds.translate.read.secrets import read_secrets
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +54,7 @@ class XdsSource:
         self._cache_error = ""
         self._updated_at = 0.0
         self._served: Snapshot | None = None
+        self._told: tuple[Secret, ...] = ()
 
     def reload(self) -> None:
         """Yield what there is again, and connect at once if that was waited with."""
@@ -127,10 +130,12 @@ class XdsSource:
                 origin = Origin(f"xds://{self._options.address}", 1)
                 return Rejected((Diagnostic("error", origin, "inconsistent", str(error)),))
             self._from_cache = False
-            if asked or snapshot != served:
-                return Loaded(snapshot, Origins())
+            told = _tell_secrets(live)
+            is_rotated, self._told = told != self._told, told
+            if asked or is_rotated or snapshot != served:
+                return Loaded(snapshot, Origins(), told_secrets=told)
         elif asked and served is not None:
-            return Loaded(served, Origins())
+            return Loaded(served, Origins(), told_secrets=self._told)
         return None
 
     async def _load(self) -> Snapshot | None:
@@ -210,6 +215,10 @@ class XdsSource:
         elif answers.reason:
             logger.error("rejected: %s", answers.reason)
         await stream.send(answers.requests)
+
+
+def _tell_secrets(live: Live) -> tuple[Secret, ...]:
+    return read_secrets(read.resource for read in live.resources[SECRET].values())
 
 
 def _build(live: Live) -> Snapshot:

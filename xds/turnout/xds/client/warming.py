@@ -18,7 +18,7 @@ import msgspec
 from turnout.xds.client.book import Book
 from turnout.xds.client.needs import Needs
 from turnout.xds.client.reading import Read
-from turnout.xds.resources import CLUSTER, ENDPOINTS, LISTENER, ROUTES, TYPES
+from turnout.xds.resources import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SECRET, TYPES
 
 WARM_TIMEOUT_S = 15.0
 """The xDS protocol's "resource does not exist" timer, and Envoy's `initial_fetch_timeout`."""
@@ -101,6 +101,7 @@ class _Step:
             ENDPOINTS: self._endpoints(),
             LISTENER: listeners,
             ROUTES: routes,
+            SECRET: self._secrets([*self._clusters.values(), *listeners.values()]),
         }
         cold = [name for name in named if self._is_awaited(name, named[name])]
         return Live(resources, tuple(sorted(cold)))
@@ -111,7 +112,8 @@ class _Step:
             name = read.resource.name
             self._told.add(name)
             assignment = read.needs.endpoints
-            if assignment is None or self._book.find(ENDPOINTS, assignment) is not None:
+            has_endpoints = assignment is None or self._book.find(ENDPOINTS, assignment) is not None
+            if has_endpoints and self._has_secrets(read.needs):
                 self._clusters[name] = read
             elif name in self._old[CLUSTER]:
                 self._clusters[name] = self._old[CLUSTER][name]
@@ -137,11 +139,24 @@ class _Step:
             name = read.resource.name
             if read.needs.is_api:
                 continue
-            if self._is_warm(read.needs) and all(route in routes for route in read.needs.routes):
+            has_routes = all(route in routes for route in read.needs.routes)
+            if self._is_warm(read.needs) and has_routes and self._has_secrets(read.needs):
                 listeners[name] = read
             elif name in self._old[LISTENER]:
                 listeners[name] = self._old[LISTENER][name]
         return listeners
+
+    def _has_secrets(self, needs: Needs) -> bool:
+        """There is no end to this wait: what should be TLS must not be anything else."""
+        absent = {(SECRET, name) for name in needs.secrets if self._book.find(SECRET, name) is None}
+        self.awaited |= absent
+        return not absent
+
+    def _secrets(self, reads: Iterable[Read]) -> dict[str, Read]:
+        old = self._old[SECRET]
+        names = {name for read in reads for name in read.needs.secrets}
+        found = {name: self._book.find(SECRET, name) or old.get(name) for name in sorted(names)}
+        return {name: read for name, read in found.items() if read is not None}
 
     def _is_warm(self, needs: Needs) -> bool:
         waits = {(CLUSTER, name) for name, missing in needs.clusters.items() if self._is_awaited(name, missing)}

@@ -16,9 +16,12 @@ import msgspec
 from turnout.rules.compile import Compiled, compile_documents
 from turnout.rules.documents.document import Document
 from turnout.rules.snapshot import Forward, Origin, Origins, Snapshot
+from turnout.rules.source import SecretFiles
 from turnout.xds.control.compiler import Compile, are_same
+from turnout.xds.control.secrets import Contents, SecretReader
 from turnout.xds.control.selection import Selectors, select_documents
-from turnout.xds.resources import Resource, Resources, group_resources
+from turnout.xds.resources import SECRET, Resource, Resources, group_resources
+from turnout.xds.translate.emit.secrets import make_secrets
 from turnout.xds.translate.reuse import Pieces, Reuse
 
 MAX_VIEWS = 256
@@ -46,6 +49,7 @@ class View(msgspec.Struct, frozen=True, gc=False):
     origins: Origins
     resources: Resources
     pieces: Pieces
+    secrets: tuple[SecretFiles, ...] = ()
 
 
 class Workshop(NamedTuple):
@@ -90,14 +94,14 @@ class Edition:
         snapshot = prune(_snapshot_of(compiled))
         if former is not None and former.snapshot == snapshot:
             # Who sees the same object knows without a look that nothing has changed.
-            return View(documents, former.snapshot, compiled.origins, former.resources, former.pieces)
+            return View(documents, former.snapshot, compiled.origins, former.resources, former.pieces, compiled.secrets)
         alike = former or next(iter(self._views.values()), None)
         reuse = Reuse(alike.pieces if alike else None)
         resources = {
             type_url: {name: self._share(resource, alike) for name, resource in of_type.items()}
             for type_url, of_type in self._workshop.translate(snapshot, reuse).items()
         }
-        return View(documents, snapshot, compiled.origins, _keep(former, resources), reuse.pieces)
+        return View(documents, snapshot, compiled.origins, _keep(former, resources), reuse.pieces, compiled.secrets)
 
     def _share(self, resource: Resource, alike: View | None) -> Resource:
         """Equal resources, of several views or of the edition before, are one in memory."""
@@ -126,6 +130,11 @@ class Catalog:
         self._origins: dict[tuple[str, str], tuple[Origin, ...]] = {}
         self._origins_of: list[View] = []
         """The views that `_origins` was made of."""
+        self._reader = SecretReader()
+        self._contents: Contents = {}
+        self._looked: Contents = {}
+        self._with_secrets: dict[int, tuple[View, Resources]] = {}
+        """What nodes get, with its secrets, by the identity of the view."""
 
     def kinds(self) -> list[Labels]:
         """The labels, as far as they mattered, of nodes that were seen."""
@@ -145,11 +154,40 @@ class Catalog:
     def install(self, edition: Edition) -> None:
         """From now on this is what everybody gets."""
         self._edition = edition
+        self._with_secrets.clear()
+
+    def look_at_secrets(self) -> Contents:
+        """What is in the files of certificates now. Blocks."""
+        files = {one for view in self._edition.views() for one in view.secrets}
+        return self._reader.read(sorted(files, key=lambda one: one.name), self._contents)
+
+    def renew_secrets(self, contents: Contents) -> bool:
+        """Take what a look has found, if the one before has found the same; whether it is other than what is told."""
+        settled, self._looked = contents == self._looked, contents
+        if not settled or contents == self._contents:
+            return False
+        self._contents = contents
+        self._with_secrets.clear()
+        return True
 
     def resources_for(self, node: Labelled) -> Resources:
         """What this node gets now."""
         self._remember(node.metadata)
-        return self._edition.view(node.metadata).resources
+        view = self._edition.view(node.metadata)
+        return self._add_secrets(view) if view.secrets else view.resources
+
+    def _add_secrets(self, view: View) -> Resources:
+        known = self._with_secrets.get(id(view))
+        if known is not None:
+            return known[1]
+        unread = [one for one in view.secrets if one not in self._contents]
+        if unread:
+            self._contents = {**self._contents, **self._reader.read(unread, self._contents)}
+        secrets = {one.name: self._contents[one] for one in view.secrets if one in self._contents}
+        resources = {**view.resources, SECRET: make_secrets(view.snapshot, secrets)}
+        # The view goes along, so that its identity stays its own.
+        self._with_secrets[id(view)] = view, resources
+        return resources
 
     def origins_of(self, type_url: str, name: str, routes: Collection[str] = ()) -> tuple[Origin, ...]:
         """The places in documents that this resource is made of, over all views, sorted.

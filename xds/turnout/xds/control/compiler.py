@@ -12,6 +12,9 @@ from turnout.rules.compile import Compiled, compile_documents
 from turnout.rules.diagnostics import Diagnostic
 from turnout.rules.documents.document import Document, Report
 
+_IDENTITIES = "allowed identities are not supported by the control plane yet, only with rule files"
+_KEYS = "the control plane tells keys only on loopback, or to proxies that show a certificate: --xds-client-ca"
+
 Compile: TypeAlias = Callable[[list[Document], Report | None], Compiled]
 
 
@@ -21,9 +24,11 @@ class _Last(NamedTuple):
 
 
 class LastCompiled:
-    """Compiles, and keeps the last result that has a Snapshot. May be asked in several threads."""
+    """Compiles, and keeps the last result that has a Snapshot. May be asked in several threads. `serves_secrets`: keys
+    may be told."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, serves_secrets: bool) -> None:
+        self._serves_secrets = serves_secrets
         self._last: _Last | None = None
 
     def compile(self, documents: list[Document], report: Report | None) -> Compiled:
@@ -32,25 +37,32 @@ class LastCompiled:
         last = self._last
         if report is None and last is not None and are_same(last.documents, documents):
             return last.compiled
-        compiled = _refuse_tls(compile_documents(documents, report))
+        compiled = _refuse(compile_documents(documents, report), self._serves_secrets)
         if compiled.snapshot is not None:
             self._last = _Last(documents, compiled)
         return compiled
 
 
-def _refuse_tls(compiled: Compiled) -> Compiled:
-    """TLS and identities are not in what is sent to proxies yet; without them a port would be open to all."""
+def _refuse(compiled: Compiled, serves_secrets: bool) -> Compiled:
+    """What proxies can't be told: allowed identities, without which a rule would be open to all, and keys, where who
+    can reach the port would get them."""
     snapshot, origins = compiled.snapshot, compiled.origins
     if snapshot is None:
         return compiled
-    places = [origins.listeners[listener.name] for listener in snapshot.listeners if listener.tls is not None]
-    places += [origins.clusters[cluster.name] for cluster in snapshot.clusters if cluster.tls is not None]
     guarded = {route.name for route in snapshot.routes() if route.allowed_identities}
-    places += [origins.routes[name, 0] for name in sorted(guarded)]
-    if not places:
+    found = [Diagnostic("error", origins.routes[name, 0], "not-supported-yet", _IDENTITIES) for name in sorted(guarded)]
+    guarded_listeners = [
+        listener for listener in snapshot.listeners if any(host.allowed_identities for host in listener.virtual_hosts)
+    ]
+    found += [
+        Diagnostic("error", origins.listeners[x.name], "not-supported-yet", _IDENTITIES) for x in guarded_listeners
+    ]
+    if not serves_secrets:
+        places = [origins.listeners[listener.name] for listener in snapshot.listeners if listener.tls is not None]
+        places += [origins.clusters[cluster.name] for cluster in snapshot.clusters if cluster.tls is not None]
+        found += [Diagnostic("error", place, "open-to-all", _KEYS) for place in places]
+    if not found:
         return compiled
-    text = "TLS and allowedIdentities are not supported by the control plane yet, only with rule files"
-    found = tuple(Diagnostic("error", place, "not-supported-yet", text) for place in places)
     return msgspec.structs.replace(compiled, snapshot=None, diagnostics=(*compiled.diagnostics, *found))
 
 

@@ -33,7 +33,8 @@ from turnout.xds.control.metrics import Facts, render_metrics
 from turnout.xds.control.options import Address, ControlOptions
 from turnout.xds.control.publisher import Publisher, Sessions
 from turnout.xds.control.registry import Registry
-from turnout.xds.control.transport import open_server
+from turnout.xds.control.secrets import POLL_S
+from turnout.xds.control.transport import may_tell_keys, open_server
 from turnout.xds.server.counters import Counters
 from turnout.xds.server.status import ProxyStatus
 from turnout.xds.store.memory import RejectionMemory
@@ -86,13 +87,13 @@ class ControlPlane:
         self._store = Store(options.state)
         try:
             self._server, self.xds_port = open_server(options.xds, options.tls)
-            compiler = LastCompiled()
+            compiler = LastCompiled(serves_secrets=may_tell_keys(options.xds, options.tls))
             ledger = Ledger(self._store, time.time, compiler.compile)
         except BaseException:
             self._store.close()
             raise
         self._memory = RejectionMemory(self._store)
-        catalog = Catalog(parts.translate, parts.find_origins, compiler.compile)
+        self._catalog = catalog = Catalog(parts.translate, parts.find_origins, compiler.compile)
         self._discovery = parts.make_discovery(catalog, self._memory)
         self._discovery.add_to(self._server)
         debounce = Debounce(options.quiet_s, options.max_wait_s)
@@ -123,6 +124,7 @@ class ControlPlane:
         self._spawn(self._publisher.run(), "publish")
         self._spawn(self._serve(), "serve discovery")
         self._spawn(self._flush(), "write rejections")
+        self._spawn(self._follow_secrets(), "follow certificate files")
 
     async def run(self) -> int:
         """Serve until SIGTERM or SIGINT; the exit code: 0, or 1 if it could not go on."""
@@ -208,6 +210,12 @@ class ControlPlane:
         self._started = asyncio.ensure_future(self._server.start())
         await asyncio.shield(self._started)
         logger.info("discovery is at %s", Address(self._options.xds.host, self.xds_port))
+
+    async def _follow_secrets(self) -> None:
+        while True:
+            await asyncio.sleep(POLL_S)
+            if self._catalog.renew_secrets(await asyncio.to_thread(self._catalog.look_at_secrets)):
+                self._discovery.on_change()
 
     async def _spare_collector(self) -> None:
         """To look through what lives as long as the process, modules and documents, holds up a push for up to 0.1 s. So

@@ -8,6 +8,7 @@ from pathlib import Path
 import grpc
 from grpc import aio
 
+from turnout.xds.control.api.guard import is_loopback
 from turnout.xds.control.options import Address, TlsOptions
 from turnout.xds.server.service import SERVER_OPTIONS
 
@@ -28,6 +29,11 @@ def open_server(address: Address, tls: TlsOptions | None) -> tuple[aio.Server, i
         doubt = f", or are {tls.cert} and {tls.key} no certificate and its key" if tls else ""
         raise TransportError(f"{address} can't be bound for xDS; is it taken{doubt}?") from error
     return server, port
+
+
+def may_tell_keys(address: Address, tls: TlsOptions | None) -> bool:
+    """Whether only those get what is served that should: who shows a certificate, or who is on this machine."""
+    return (tls is not None and tls.client_ca is not None) or is_loopback(address.host)
 
 
 def _credentials(tls: TlsOptions) -> grpc.ServerCredentials:

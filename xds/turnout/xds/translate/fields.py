@@ -9,16 +9,20 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from turnout.xds.translate.names import (
     DNS_REFRESH_S,
+    DOWNSTREAM_TLS_TYPE,
     FAULT_TYPE,
     HEAD_TIMEOUT_S,
     LOCAL_LIMIT_TYPE,
     LONGEST_RETRY_AFTER_S,
     MANAGER_TYPE,
+    MAX_STREAMS,
     NO_LIMIT,
     PREVIOUS_HOSTS_TYPE,
     ROUTER_TYPE,
     STREAM_IDLE_TIMEOUT_S,
+    TLS_INSPECTOR_TYPE,
     UPSTREAM_OPTIONS_TYPE,
+    UPSTREAM_TLS_TYPE,
 )
 
 
@@ -49,20 +53,26 @@ def _fields(read: str = "", harmless: str = "", **others: Rule) -> dict[str, Rul
     return {**dict.fromkeys(read.split(), READ), **dict.fromkeys(harmless.split(), HARMLESS), **others}
 
 
+_TLS = "envoy.extensions.transport_sockets.tls.v3"
 _EDITS = "request_headers_to_add request_headers_to_remove response_headers_to_add response_headers_to_remove "
 
 SUPPORTED: Final[dict[str, dict[str, Rule]]] = {
     # Listeners
     "envoy.config.listener.v3.Listener": _fields(
-        "name address filter_chains metadata", "stat_prefix traffic_direction enable_reuse_port",
+        "name address filter_chains listener_filters metadata", "stat_prefix traffic_direction enable_reuse_port",
         bind_to_port=_ONLY_TRUE,
     ),
-    "envoy.config.listener.v3.FilterChain": _fields("filters", "name metadata"),
+    "envoy.config.listener.v3.ListenerFilter": _fields(harmless="name", typed_config=Packed(TLS_INSPECTOR_TYPE)),
+    "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector": {},
+    "envoy.config.listener.v3.FilterChain": _fields("filters filter_chain_match transport_socket", "name metadata"),
+    "envoy.config.listener.v3.FilterChainMatch": _fields("server_names", transport_protocol=Only("tls")),
     "envoy.config.listener.v3.Filter": _fields(harmless="name", typed_config=Packed(MANAGER_TYPE)),
     "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager": _fields(
-        "rds route_config http_filters upgrade_configs common_http_protocol_options",
+        "rds route_config http_filters upgrade_configs common_http_protocol_options http2_protocol_options "
+        "set_current_client_cert_details",
         "stat_prefix",
-        codec_type=Only("HTTP1"),
+        forward_client_cert_details=Only("SANITIZE_SET"),
+        codec_type=Only("AUTO"),
         use_remote_address=_ONLY_TRUE,
         normalize_path=_ONLY_TRUE,
         path_with_escaped_slashes_action=Only("KEEP_UNCHANGED"),
@@ -77,6 +87,9 @@ SUPPORTED: Final[dict[str, dict[str, Rule]]] = {
     "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.UpgradeConfig": _fields(
         "upgrade_type", enabled=_ONLY_TRUE
     ),
+    "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.SetCurrentClientCertDetails": {
+        "uri": _ONLY_TRUE
+    },
     "envoy.extensions.filters.network.http_connection_manager.v3.Rds": _fields("config_source route_config_name"),
     "envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter": _fields(
         harmless="name", typed_config=Packed(ROUTER_TYPE, LOCAL_LIMIT_TYPE, FAULT_TYPE)
@@ -109,8 +122,9 @@ SUPPORTED: Final[dict[str, dict[str, Rule]]] = {
     "envoy.config.route.v3.QueryParameterMatcher": _fields("name string_match present_match"),
     "envoy.config.route.v3.RouteAction": _fields(
         "cluster weighted_clusters cluster_not_found_response_code prefix_rewrite regex_rewrite host_rewrite_literal "
-        "timeout idle_timeout retry_policy hash_policy"
+        "timeout max_stream_duration idle_timeout retry_policy hash_policy"
     ),
+    "envoy.config.route.v3.RouteAction.MaxStreamDuration": _fields("max_stream_duration grpc_timeout_header_max"),
     "envoy.config.route.v3.RouteAction.HashPolicy": _fields("header cookie connection_properties", "terminal"),
     "envoy.config.route.v3.RouteAction.HashPolicy.Header": _fields("header_name"),
     "envoy.config.route.v3.RouteAction.HashPolicy.Cookie": _fields("name", "path attributes"),
@@ -141,6 +155,7 @@ SUPPORTED: Final[dict[str, dict[str, Rule]]] = {
         "status token_bucket filter_enabled filter_enforced descriptors rate_limits",
         "stat_prefix max_dynamic_descriptors",
         always_consume_default_token_bucket=_ONLY_FALSE,
+        rate_limited_as_resource_exhausted=_ONLY_TRUE,
     ),
     "envoy.type.v3.HttpStatus": _fields(code=Only("TooManyRequests")),
     "envoy.type.v3.TokenBucket": _fields("max_tokens tokens_per_fill fill_interval"),
@@ -156,7 +171,7 @@ SUPPORTED: Final[dict[str, dict[str, Rule]]] = {
     "envoy.config.cluster.v3.Cluster": _fields(
         "name type eds_cluster_config connect_timeout load_assignment lb_policy least_request_lb_config "
         "round_robin_lb_config ring_hash_lb_config maglev_lb_config common_lb_config circuit_breakers "
-        "outlier_detection health_checks metadata",
+        "outlier_detection health_checks transport_socket metadata",
         "alt_stat_name wait_for_warm_on_init",
         dns_lookup_family=Only("V4_PREFERRED"),
         dns_refresh_rate=Only(DNS_REFRESH_S),
@@ -207,9 +222,14 @@ SUPPORTED: Final[dict[str, dict[str, Rule]]] = {
     "envoy.config.core.v3.HealthCheck.Payload": _fields("text binary"),
     "envoy.config.core.v3.HealthCheck.TcpHealthCheck": {},
     "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": _fields(
-        "common_http_protocol_options explicit_http_config"
+        "common_http_protocol_options explicit_http_config auto_config"
     ),
-    "envoy.extensions.upstreams.http.v3.HttpProtocolOptions.ExplicitHttpConfig": _fields("http_protocol_options"),
+    "envoy.extensions.upstreams.http.v3.HttpProtocolOptions.ExplicitHttpConfig": _fields(
+        "http_protocol_options http2_protocol_options"
+    ),
+    "envoy.extensions.upstreams.http.v3.HttpProtocolOptions.AutoHttpConfig": _fields(
+        "http_protocol_options http2_protocol_options"
+    ),
     "envoy.config.endpoint.v3.ClusterLoadAssignment": _fields("cluster_name endpoints policy"),
     "envoy.config.endpoint.v3.ClusterLoadAssignment.Policy": _fields(overprovisioning_factor=Only(140)),
     "envoy.config.endpoint.v3.LocalityLbEndpoints": _fields(
@@ -217,17 +237,41 @@ SUPPORTED: Final[dict[str, dict[str, Rule]]] = {
     ),
     "envoy.config.endpoint.v3.LbEndpoint": _fields("endpoint health_status load_balancing_weight metadata"),
     "envoy.config.endpoint.v3.Endpoint": _fields("address", "hostname health_check_config"),
+    # TLS
+    "envoy.config.core.v3.TransportSocket": _fields(
+        harmless="name", typed_config=Packed(DOWNSTREAM_TLS_TYPE, UPSTREAM_TLS_TYPE)
+    ),
+    f"{_TLS}.DownstreamTlsContext": _fields("common_tls_context require_client_certificate"),
+    f"{_TLS}.UpstreamTlsContext": _fields("common_tls_context sni"),
+    f"{_TLS}.CommonTlsContext": _fields(
+        "alpn_protocols tls_certificate_sds_secret_configs validation_context combined_validation_context "
+        "validation_context_sds_secret_config"
+    ),
+    f"{_TLS}.CommonTlsContext.CombinedCertificateValidationContext": _fields(
+        "default_validation_context validation_context_sds_secret_config"
+    ),
+    f"{_TLS}.CertificateValidationContext": _fields("trusted_ca match_typed_subject_alt_names system_root_certs"),
+    f"{_TLS}.CertificateValidationContext.SystemRootCerts": {},
+    f"{_TLS}.SubjectAltNameMatcher": _fields("san_type matcher"),
+    f"{_TLS}.SdsSecretConfig": _fields("name sds_config"),
+    f"{_TLS}.Secret": _fields("name tls_certificate validation_context"),
+    f"{_TLS}.TlsCertificate": _fields("certificate_chain private_key"),
     # What is used in several places
     "envoy.config.core.v3.Address": _fields("socket_address"),
     "envoy.config.core.v3.SocketAddress": _fields("address port_value"),
     "envoy.config.core.v3.ConfigSource": _fields("ads self", "initial_fetch_timeout", resource_api_version=Only("V3")),
     "envoy.config.core.v3.AggregatedConfigSource": {},
     "envoy.config.core.v3.SelfConfigSource": _fields(transport_api_version=Only("V3")),
-    "envoy.config.core.v3.DataSource": _fields("inline_string inline_bytes"),
+    "envoy.config.core.v3.DataSource": _fields("inline_string inline_bytes filename"),
     "envoy.config.core.v3.HeaderValueOption": _fields("header append append_action keep_empty_value"),
     "envoy.config.core.v3.HeaderValue": _fields("key value"),
     "envoy.config.core.v3.HttpProtocolOptions": _fields("idle_timeout"),
     "envoy.config.core.v3.Http1ProtocolOptions": {},
+    "envoy.config.core.v3.Http2ProtocolOptions": _fields(
+        harmless="initial_stream_window_size initial_connection_window_size",
+        max_concurrent_streams=Only(MAX_STREAMS),
+        allow_connect=_ONLY_TRUE,
+    ),
     "envoy.config.core.v3.Locality": _fields("region zone sub_zone"),
     "envoy.config.core.v3.RuntimeDouble": _fields("default_value", "runtime_key"),
     "envoy.config.core.v3.Metadata": _fields("filter_metadata", "typed_filter_metadata"),

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from turnout.rules.canonical import make_canonical
 from turnout.rules.resilience import HashKey, LoadBalancing
 from turnout.rules.snapshot import Cluster, Forward, Listener, Snapshot, VirtualHost
-from turnout.xds.resources import CLUSTER, ENDPOINTS, LISTENER, ROUTES, Resource, Resources
+from turnout.xds.resources import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SECRET, Resource, Resources
 from turnout.xds.translate.faults import Fault, Faults, Place
 from turnout.xds.translate.hashes import Hashes, collect_hashes, settle_hashes
 from turnout.xds.translate.lower import make_site, raise_routes
@@ -23,6 +23,7 @@ from turnout.xds.translate.read.clusters import make_told, read_cluster
 from turnout.xds.translate.read.endpoints import Assignment, read_assignment
 from turnout.xds.translate.read.listeners import ToldListener, is_for_grpc, read_listener
 from turnout.xds.translate.read.routes import Configuration, read_configuration
+from turnout.xds.translate.read.secrets import check_secret
 from turnout.xds.translate.walk import walk_message
 
 __all__ = ["Fault", "check_resource", "from_xds"]
@@ -32,6 +33,7 @@ _READERS: dict[str, Callable[[Any, Place], object]] = {
     ENDPOINTS: read_assignment,
     LISTENER: read_listener,
     ROUTES: read_configuration,
+    SECRET: check_secret,
 }
 _NO_ROUTES = Configuration((), {})
 
@@ -87,9 +89,9 @@ def _read_listeners(resources: Resources) -> list[ToldListener]:
 def _make_listener(told: ToldListener, routes: Configuration, hashes: Hashes) -> Listener:
     hosts = []
     for host in routes.hosts:
-        site = make_site(told.sent_port, host.domains, hashes)
+        site = make_site(told.sent_port, host.domains, hashes, is_tls=told.tls is not None)
         hosts.append(VirtualHost(host.name, host.domains, raise_routes(host.routes, site)))
-    return Listener(told.name, tuple(hosts), told.address, told.port)
+    return Listener(told.name, tuple(hosts), told.address, told.port, told.tls)
 
 
 def _join_absent(configurations: Iterable[Configuration]) -> dict[str, bool]:

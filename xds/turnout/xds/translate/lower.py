@@ -48,12 +48,13 @@ WELL_KNOWN_PORTS = {"http": 80, "https": 443}
 
 
 class Site(NamedTuple):
-    """Where a route stands: its listener's port, the one host of its virtual host, if that is one, and what the
-    clusters of the Snapshot pick by."""
+    """Where a route stands: its listener's port and scheme, the one host of its virtual host, if that is one, and what
+    the clusters of the Snapshot pick by."""
 
     port: int
     host: str | None
     hashes: Hashes
+    scheme: str
 
 
 class Lowered(NamedTuple):
@@ -64,9 +65,10 @@ class Lowered(NamedTuple):
     hint: Route | None = None
 
 
-def make_site(port: int, domains: Sequence[str], hashes: Hashes) -> Site:
+def make_site(port: int, domains: Sequence[str], hashes: Hashes, *, is_tls: bool = False) -> Site:
     """The site of the routes of a virtual host."""
-    return Site(port, domains[0] if len(domains) == 1 and "*" not in domains[0] else None, hashes)
+    host = domains[0] if len(domains) == 1 and "*" not in domains[0] else None
+    return Site(port, host, hashes, "https" if is_tls else "http")
 
 
 def lower_route(route: Route, site: Site) -> list[Lowered]:
@@ -228,8 +230,8 @@ def _has_hostname(backend: Backend) -> bool:
 def _lower_redirect(redirect: Redirect, site: Site) -> Redirect:
     if redirect.port == 0:
         return redirect
-    # With trusted hops at 0 and no TLS, Envoy takes every request for http.
-    scheme = redirect.scheme or "http"
+    # With trusted hops at 0, Envoy takes every request for what its listener speaks.
+    scheme = redirect.scheme or site.scheme
     port = redirect.port
     if port is None:
         port = site.port if redirect.scheme is None else WELL_KNOWN_PORTS.get(scheme, site.port)
@@ -237,7 +239,7 @@ def _lower_redirect(redirect: Redirect, site: Site) -> Redirect:
         return replace(redirect, port=port)
     # Envoy writes what it is given, so the well-known port must not be given, and the request's own must be no other.
     hostname = redirect.hostname or site.host
-    if hostname is None and site.port != WELL_KNOWN_PORTS["http"]:
+    if hostname is None and site.port != WELL_KNOWN_PORTS[site.scheme]:
         return replace(redirect, port=port)
     return replace(redirect, hostname=hostname, port=0)
 

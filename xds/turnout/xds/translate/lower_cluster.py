@@ -26,6 +26,7 @@ from turnout.rules.resilience import (
     RetryBudget,
 )
 from turnout.rules.snapshot import Cluster, Endpoint
+from turnout.rules.tls import SubjectAltName, UpstreamTls
 from turnout.xds.translate.hashes import HASHING
 
 PROBE_HOST = "localhost"
@@ -48,6 +49,7 @@ def lower_cluster(cluster: Cluster) -> Cluster:
         outlier_detection=None if outliers is None else _lower_outliers(outliers),
         health_check=None if health is None else _lower_health(health),
         slow_start=cluster.slow_start if balancing.policy in SLOW_STARTING else None,
+        tls=None if cluster.tls is None else _lower_tls(cluster.tls),
     )
 
 
@@ -75,6 +77,14 @@ def weigh_localities(weights: tuple[tuple[str, int], ...], endpoints: tuple[Endp
     if named.keys().isdisjoint(localities):
         return dict.fromkeys(localities, 1)
     return {name: named[name] for name in localities if name in named}
+
+
+def _lower_tls(tls: UpstreamTls) -> UpstreamTls:
+    """Who believes anybody asks for no names; the server name is the one that is asked for if none is said."""
+    if not tls.verify:
+        return replace(tls, ca="", subject_alt_names=())
+    is_said = tls.subject_alt_names == (SubjectAltName("dns", tls.server_name),)
+    return replace(tls, subject_alt_names=()) if is_said else tls
 
 
 def _lower_balancing(balancing: LoadBalancing, endpoints: tuple[Endpoint, ...]) -> LoadBalancing:

@@ -9,18 +9,23 @@ from envoy.config.route.v3 import route_pb2
 from envoy.extensions.filters.http.fault.v3 import fault_pb2
 from envoy.extensions.filters.http.local_ratelimit.v3 import local_rate_limit_pb2
 from envoy.extensions.filters.http.router.v3 import router_pb2
+from envoy.extensions.filters.listener.tls_inspector.v3 import tls_inspector_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2
 from envoy.extensions.retry.host.previous_hosts.v3 import previous_hosts_pb2
+from envoy.extensions.transport_sockets.tls.v3 import secret_pb2, tls_pb2
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 
-from turnout.xds.resources import CLUSTER, ENDPOINTS, LISTENER, ROUTES
+from turnout.xds.resources import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SECRET
 from turnout.xds.translate.names import (
+    DOWNSTREAM_TLS_TYPE,
     FAULT_TYPE,
     LOCAL_LIMIT_TYPE,
     MANAGER_TYPE,
     PREVIOUS_HOSTS_TYPE,
     ROUTER_TYPE,
+    TLS_INSPECTOR_TYPE,
     UPSTREAM_OPTIONS_TYPE,
+    UPSTREAM_TLS_TYPE,
 )
 
 RESOURCE_CLASSES: dict[str, Any] = {
@@ -28,6 +33,7 @@ RESOURCE_CLASSES: dict[str, Any] = {
     ENDPOINTS: endpoint_pb2.ClusterLoadAssignment,
     LISTENER: listener_pb2.Listener,
     ROUTES: route_pb2.RouteConfiguration,
+    SECRET: secret_pb2.Secret,
 }
 
 EXTENSION_CLASSES: dict[str, Any] = {
@@ -37,4 +43,7 @@ EXTENSION_CLASSES: dict[str, Any] = {
     FAULT_TYPE: fault_pb2.HTTPFault,
     PREVIOUS_HOSTS_TYPE: previous_hosts_pb2.PreviousHostsPredicate,
     UPSTREAM_OPTIONS_TYPE: http_protocol_options_pb2.HttpProtocolOptions,
+    DOWNSTREAM_TLS_TYPE: tls_pb2.DownstreamTlsContext,
+    UPSTREAM_TLS_TYPE: tls_pb2.UpstreamTlsContext,
+    TLS_INSPECTOR_TYPE: tls_inspector_pb2.TlsInspector,
 }

@@ -9,8 +9,8 @@ CLUSTER_HINT = "cluster"
 ORDER = "order"
 """In an endpoint's metadata: its place among the others, where localities and priorities do not follow each other."""
 MISSING = "missing"
-"""In a route configuration's metadata: clusters that are missing and that no route of Envoy's names (a backend without
-weight, one that redirects)."""
+"""In a route configuration's metadata: clusters that are missing and that no route of Envoy's tells (a backend without
+weight, one that redirects, those of gRPC's routes)."""
 DEFAULT_ADDRESS, DEFAULT_PORT = "default_address", "default_port"
 """In a listener's metadata, true if `--listen` is to say it."""
 SENT_ADDRESS, SENT_PORT = "127.0.0.1", 8080
@@ -20,6 +20,8 @@ WHOLE_PATH = "^/.*$"
 """The expression of a `regex_rewrite` that replaces the path, whatever it is."""
 
 WEBSOCKET = "websocket"
+MAX_STREAMS = 1024
+"""Streams that the proxy takes at a time on one connection of a client; Envoy's default, too."""
 HEAD_TIMEOUT_S = 15.0
 STREAM_IDLE_TIMEOUT_S = 300.0
 DOWNSTREAM_IDLE_TIMEOUT_S = 3600.0
@@ -37,6 +39,15 @@ PREVIOUS_HOSTS_TYPE = f"{EXTENSIONS}retry.host.previous_hosts.v3.PreviousHostsPr
 UPSTREAM_OPTIONS_TYPE = f"{EXTENSIONS}upstreams.http.v3.HttpProtocolOptions"
 UPSTREAM_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 """The key of the same in a cluster's `typed_extension_protocol_options`."""
+
+DOWNSTREAM_TLS_TYPE = f"{EXTENSIONS}transport_sockets.tls.v3.DownstreamTlsContext"
+UPSTREAM_TLS_TYPE = f"{EXTENSIONS}transport_sockets.tls.v3.UpstreamTlsContext"
+TLS_INSPECTOR_TYPE = f"{EXTENSIONS}filters.listener.tls_inspector.v3.TlsInspector"
+TLS_SOCKET = "envoy.transport_sockets.tls"
+SYSTEM_CAS = "/etc/ssl/certs/ca-certificates.crt"
+"""Where the system's CAs are, in Envoy's images as in Debian: it does not know `system_root_certs`."""
+ALPN = ("h2", "http/1.1")
+"""What is agreed on with who speaks TLS, the best first."""
 
 LOCAL_LIMIT = "envoy.filters.http.local_ratelimit"
 FAULT = "envoy.filters.http.fault"

@@ -81,16 +81,16 @@ def _make_listeners(reuse: Reuse, listeners: Listeners, missing: Names, hashes: 
 
 
 def _make_routes(reuse: Reuse, listener: Listener, missing: frozenset[str], hashes: Hashes) -> Any:
-    port = sent_port(listener)
+    port, is_tls = sent_port(listener), listener.tls is not None
     hosts = [
-        reuse.take((listener.name, host.name), _make_host, host, port, missing, _pick_hashes(host, hashes))
+        reuse.take((listener.name, host.name), _make_host, host, port, is_tls, missing, _pick_hashes(host, hashes))
         for host in listener.virtual_hosts
     ]
     return make_configuration(listener.name, hosts)
 
 
-def _make_host(_: Reuse, host: VirtualHost, port: int, missing: frozenset[str], hashes: Hashes) -> Any:
-    return make_host(host, make_site(port, host.domains, hashes), missing)
+def _make_host(_: Reuse, host: VirtualHost, port: int, is_tls: bool, missing: frozenset[str], hashes: Hashes) -> Any:
+    return make_host(host, make_site(port, host.domains, hashes, is_tls=is_tls), missing)
 
 
 def _pick_hashes(host: VirtualHost, hashes: Hashes) -> Hashes:
@@ -167,6 +167,9 @@ def _make_grpc_cluster(_: Reuse, cluster: Cluster) -> list[Resource]:
         load_balancing=LoadBalancing("ring_hash" if cluster.load_balancing.policy in HASHING else "round_robin"),
         health_check=None,
         slow_start=None,
+        # gRPC takes its certificates from its own bootstrap, and refuses secrets over SDS.
+        tls=None,
+        protocol="http1",
     )
     body = serialize(make_cluster(own, assignment=cluster.name if is_resolved(cluster) else ""))
     return [make_resource(CLUSTER, own.name, body, wildcard=False)]

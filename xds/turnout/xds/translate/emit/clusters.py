@@ -7,9 +7,8 @@ assignment inside.
 from typing import Any
 
 from envoy.config.cluster.v3 import cluster_pb2
-from envoy.config.core.v3 import base_pb2, health_check_pb2, protocol_pb2
+from envoy.config.core.v3 import base_pb2, health_check_pb2
 from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
-from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 
 from turnout.rules.checks.syntax import is_ip
 from turnout.rules.snapshot import Cluster, Endpoint
@@ -18,6 +17,8 @@ from turnout.xds.translate.emit.breakers import make_breakers
 from turnout.xds.translate.emit.health import make_health_check
 from turnout.xds.translate.emit.hints import write_hint
 from turnout.xds.translate.emit.outliers import make_outlier_detection
+from turnout.xds.translate.emit.protocols import make_upstream_options
+from turnout.xds.translate.emit.tls import make_upstream_socket
 from turnout.xds.translate.emit.values import make_address, make_ads, make_duration, make_metadata, pack
 from turnout.xds.translate.lower_cluster import lower_cluster, weigh_localities
 from turnout.xds.translate.names import CLUSTER_HINT, ORDER, UPSTREAM_OPTIONS
@@ -47,7 +48,9 @@ def make_cluster(cluster: Cluster, *, assignment: str = "", hint: Cluster | None
         message.outlier_detection.CopyFrom(make_outlier_detection(lowered.outlier_detection))
     if lowered.health_check is not None:
         message.health_checks.append(make_health_check(lowered.health_check))
-    pack(message.typed_extension_protocol_options[UPSTREAM_OPTIONS], _make_options(cluster))
+    pack(message.typed_extension_protocol_options[UPSTREAM_OPTIONS], make_upstream_options(cluster))
+    if lowered.tls is not None:
+        message.transport_socket.CopyFrom(make_upstream_socket(lowered.tls))
     if hint is not None:
         message.metadata.CopyFrom(make_metadata(**{CLUSTER_HINT: write_hint(hint)}))
     return message
@@ -90,13 +93,3 @@ def _make_endpoint(endpoint: Endpoint, order: int | None) -> Any:
     if order is not None:
         message.metadata.CopyFrom(make_metadata(**{ORDER: order}))
     return message
-
-
-def _make_options(cluster: Cluster) -> Any:
-    options = http_protocol_options_pb2.HttpProtocolOptions(
-        common_http_protocol_options=protocol_pb2.HttpProtocolOptions(
-            idle_timeout=make_duration(cluster.pool_idle_timeout_s)
-        )
-    )
-    options.explicit_http_config.http_protocol_options.SetInParent()
-    return options

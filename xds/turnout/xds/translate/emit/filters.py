@@ -59,6 +59,8 @@ def _make_limit(limit: RateLimit) -> Any:
     message = local_rate_limit_pb2.LocalRateLimit(
         stat_prefix=LOCAL_LIMIT, token_bucket=bucket, filter_enabled=always, filter_enforced=always
     )
+    # To a call of gRPC, whose 429 would be UNAVAILABLE.
+    message.rate_limited_as_resource_exhausted = True
     if limit.header:
         # An entry without a value is one bucket for each value; who has no such field takes of the bucket above.
         action = components.RateLimit.Action.RequestHeaders(header_name=limit.header, descriptor_key=limit.header)

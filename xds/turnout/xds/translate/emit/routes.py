@@ -11,6 +11,7 @@ from envoy.type.matcher.v3 import regex_pb2
 from turnout.rules.snapshot import (
     Backend,
     Forward,
+    Match,
     PathRewrite,
     Redirect,
     Respond,
@@ -23,7 +24,9 @@ from turnout.xds.translate.emit.headers import add_request_edits, add_response_e
 from turnout.xds.translate.emit.hints import write_hint
 from turnout.xds.translate.emit.matches import make_match, make_regex
 from turnout.xds.translate.emit.retries import add_replay_limit, make_retry_policy
+from turnout.xds.translate.emit.timeouts import add_timeouts
 from turnout.xds.translate.emit.values import make_duration, make_metadata
+from turnout.xds.translate.grpc_matches import takes_only_grpc
 from turnout.xds.translate.lower import Lowered, Site, lower_route
 from turnout.xds.translate.lower_forward import is_weighted
 from turnout.xds.translate.names import HINT, MISSING, WHOLE_PATH
@@ -68,7 +71,7 @@ def make_host(host: VirtualHost, site: Site, missing: Collection[str], *, filter
 
 
 def add_missing(configurations: Iterable[Any], missing: Iterable[str]) -> None:
-    """Tell in each of the configurations which of the `missing` clusters none of them names."""
+    """Tell in each of the configurations which of the `missing` clusters no route of theirs tells."""
     told = {name for message in configurations for name in _named(message)}
     untold = [name for name in missing if name not in told]
     if untold:
@@ -77,8 +80,10 @@ def add_missing(configurations: Iterable[Any], missing: Iterable[str]) -> None:
 
 
 def _named(message: Any) -> Iterator[str]:
-    for host in message.virtual_hosts:
-        for route in host.routes:
+    """The clusters of routes that say what it means if one of them is not there."""
+    routes = [route for host in message.virtual_hosts for route in host.routes]
+    for route in routes:
+        if route.route.cluster_not_found_response_code == _ACTION.INTERNAL_SERVER_ERROR:
             yield route.route.cluster
             yield from (cluster.name for cluster in route.route.weighted_clusters.clusters)
 
@@ -93,7 +98,7 @@ def _make_route(lowered: Lowered, missing: Collection[str], filters: bool) -> An
     message = components.Route(name=route.name, match=make_match(route.match))
     match route.action:
         case Forward() as forward:
-            message.route.CopyFrom(_make_forward(forward, missing))
+            message.route.CopyFrom(_make_forward(forward, route.match, missing))
             if lowered.hash_on is not None:
                 message.route.hash_policy.append(make_hash_policy(lowered.hash_on))
             if forward.retry is not None:
@@ -112,15 +117,17 @@ def _make_route(lowered: Lowered, missing: Collection[str], filters: bool) -> An
     return message
 
 
-def _make_forward(forward: Forward, missing: Collection[str]) -> Any:
-    message = _ACTION(timeout=make_duration(forward.request_timeout_s))
+def _make_forward(forward: Forward, match: Match, missing: Collection[str]) -> Any:
+    message = _ACTION()
+    add_timeouts(message, forward, match)
     if is_weighted(forward):
         message.weighted_clusters.clusters.extend(_make_share(backend) for backend in forward.backends)
         if forward.split_by is not None:
             message.weighted_clusters.use_hash_policy.value = True
     else:
         message.cluster = forward.backends[0].cluster
-    if any(backend.cluster in missing for backend in forward.backends):
+    # A call of gRPC is UNAVAILABLE then, which is what Envoy's own 503 is to it.
+    if not takes_only_grpc(match) and any(backend.cluster in missing for backend in forward.backends):
         message.cluster_not_found_response_code = _ACTION.INTERNAL_SERVER_ERROR
     if forward.idle_timeout_s is not None:
         message.idle_timeout.CopyFrom(make_duration(forward.idle_timeout_s))

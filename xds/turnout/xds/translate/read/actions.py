@@ -25,10 +25,8 @@ from turnout.xds.translate.read.hashing import read_hash_policy
 from turnout.xds.translate.read.headers import read_request_edits, read_response_edits
 from turnout.xds.translate.read.numbers import read_seconds
 from turnout.xds.translate.read.retries import read_retry
+from turnout.xds.translate.read.timeouts import read_request_timeout
 from turnout.xds.translate.read.values import check_authority, check_path, check_port, read_duration, read_whole_path
-
-ROUTE_TIMEOUT_S = 15.0
-"""Of a route that says nothing (Envoy's RouteAction.timeout)."""
 
 _STATUSES = {code: status for status, code in REDIRECT_CODES.items()}
 _SCHEME = re.compile(r"[a-z][a-z0-9+.\-]*")
@@ -73,7 +71,7 @@ def _read_forward(route: Any, path: PathMatch, outside: Place) -> Forward:
     return Forward(
         backends,
         Rewrite(hostname, rewrite) if hostname or rewrite else None,
-        read_seconds(message, "timeout", ROUTE_TIMEOUT_S, place) or None,
+        read_request_timeout(message, place),
         read_seconds(policy, "per_try_timeout", 0.0, spot) or None,
         idle_timeout_s=_read_idle(message, place),
         retry=read_retry(policy, route, spot),
@@ -174,6 +172,8 @@ def _read_redirect(message: Any, path: PathMatch, place: Place) -> Redirect:
 def _read_respond(message: Any, max_body_bytes: int, place: Place) -> Respond:
     if not 200 <= message.status < 600:
         place.at("status").say(f"{message.status} is not in 200 to 599")
+    if message.body.filename:
+        place.at("body.filename").say("is not supported")
     body = message.body.inline_bytes or message.body.inline_string.encode()
     if len(body) > max_body_bytes:
         place.at("body").say(f"has {len(body)} bytes; max_direct_response_body_size_bytes is {max_body_bytes}")

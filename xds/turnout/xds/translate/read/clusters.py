@@ -6,10 +6,9 @@ import msgspec
 from envoy.config.cluster.v3 import cluster_pb2
 
 from turnout.rules.resilience import HealthCheck, OutlierDetection
-from turnout.rules.snapshot import CONNECT_TIMEOUT_S, POOL_IDLE_TIMEOUT_S, Cluster
+from turnout.rules.snapshot import CONNECT_TIMEOUT_S, Cluster
 from turnout.xds.translate.faults import Place
 from turnout.xds.translate.lower_cluster import raise_cluster
-from turnout.xds.translate.names import UPSTREAM_OPTIONS, UPSTREAM_OPTIONS_TYPE
 from turnout.xds.translate.read.balancing import read_balancing, read_slow_start
 from turnout.xds.translate.read.breakers import read_breakers
 from turnout.xds.translate.read.endpoints import Assignment, read_assignment
@@ -17,8 +16,8 @@ from turnout.xds.translate.read.health import read_health_check
 from turnout.xds.translate.read.hint import read_cluster_hint
 from turnout.xds.translate.read.numbers import read_seconds
 from turnout.xds.translate.read.outliers import read_outlier_detection
-from turnout.xds.translate.read.values import read_duration
-from turnout.xds.translate.walk import unpack
+from turnout.xds.translate.read.protocols import read_upstream_options
+from turnout.xds.translate.read.tls import read_upstream
 
 _TYPES = cluster_pb2.Cluster
 
@@ -37,16 +36,19 @@ def read_cluster(message: Any, place: Place) -> ToldCluster:
     connect = read_seconds(message, "connect_timeout", CONNECT_TIMEOUT_S, place)
     if not connect:
         place.at("connect_timeout").say("must be above 0 s")
+    pool_idle_s, protocol = read_upstream_options(message, place)
     own = Cluster(
         message.name,
         (),
         connect,
-        _read_pool_idle(message, place.at("typed_extension_protocol_options")),
+        pool_idle_s,
         read_balancing(message, place),
         read_breakers(message.circuit_breakers, place.at("circuit_breakers")),
         _read_outliers(message, place),
         _read_health(message, place),
         read_slow_start(message, place),
+        protocol,
+        read_upstream(message, protocol, place),
     )
     by_locality = message.common_lb_config.HasField("locality_weighted_lb_config")
     told = ToldCluster(own, None, by_locality, read_cluster_hint(message, place))
@@ -93,20 +95,3 @@ def _check_eds(message: Any, place: Place) -> None:
         place.at("eds_cluster_config.eds_config").say("must be ads or self")
     if message.HasField("load_assignment"):
         place.at("load_assignment").say("is not for the type EDS")
-
-
-def _read_pool_idle(message: Any, place: Place) -> float:
-    options = message.typed_extension_protocol_options
-    for key in options:
-        if key != UPSTREAM_OPTIONS:
-            place.say(f"{key} is not supported; {UPSTREAM_OPTIONS} is")
-    if UPSTREAM_OPTIONS not in options:
-        return POOL_IDLE_TIMEOUT_S
-    # What it is instead has been said by the walk.
-    told = unpack(options[UPSTREAM_OPTIONS], place.at(f"[{UPSTREAM_OPTIONS}]"), UPSTREAM_OPTIONS_TYPE)
-    if told is None or not told.common_http_protocol_options.HasField("idle_timeout"):
-        return POOL_IDLE_TIMEOUT_S
-    seconds = read_duration(told.common_http_protocol_options.idle_timeout, place)
-    if not seconds:
-        place.say("idle_timeout must be above 0 s")
-    return seconds

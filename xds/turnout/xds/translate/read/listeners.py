@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
-from turnout.rules.checks.syntax import is_ip
+from turnout.rules.checks.syntax import hostname_fault, is_ip
+from turnout.rules.tls import ANY_NAME, DownstreamTls
 from turnout.xds.translate.faults import Place
 from turnout.xds.translate.names import (
     DEFAULT_ADDRESS,
@@ -20,6 +22,7 @@ from turnout.xds.translate.names import (
     WEBSOCKET,
 )
 from turnout.xds.translate.read.routes import Configuration, read_configuration
+from turnout.xds.translate.read.tls import read_downstream
 from turnout.xds.translate.read.values import check_port, read_duration, read_own
 from turnout.xds.translate.walk import unpack
 
@@ -33,6 +36,7 @@ class ToldListener(msgspec.Struct, frozen=True):
     port: int
     sent_port: int
     routes: Configuration | str
+    tls: DownstreamTls | None
 
 
 def read_listener(message: Any, place: Place) -> ToldListener:
@@ -47,6 +51,7 @@ def read_listener(message: Any, place: Place) -> ToldListener:
         0 if _is_left_open(message, DEFAULT_PORT) else told.port_value,
         told.port_value,
         _read_chains(message, place),
+        _read_tls(message, place),
     )
 
 
@@ -61,12 +66,41 @@ def _is_left_open(message: Any, key: str) -> bool:
 
 
 def _read_chains(message: Any, place: Place) -> Configuration | str:
-    if len(message.filter_chains) != 1 or len(message.filter_chains[0].filters) != 1:
+    filters = [list(chain.filters) for chain in message.filter_chains]
+    if not filters or len(filters[0]) != 1:
         place.at("filter_chains").say("one filter chain with one filter, the HTTP connection manager, is needed")
         return ""
+    if any(others != filters[0] for others in filters):
+        place.at("filter_chains").say("several are supported if they differ in their server names and certificates")
     inner = place.at("filter_chains[0].filters[0].typed_config")
     manager = unpack(message.filter_chains[0].filters[0].typed_config, inner, MANAGER_TYPE)
     return "" if manager is None else _read_manager(manager, inner)
+
+
+def _read_tls(message: Any, place: Place) -> DownstreamTls | None:
+    """Of all filter chains together, each of which has certificates for a server name."""
+    found = []
+    for index, chain in enumerate(message.filter_chains):
+        spot = place.at("filter_chains", index)
+        names = list(chain.filter_chain_match.server_names) or [ANY_NAME]
+        if not all(_is_server_name(name) for name in names):
+            spot.at("filter_chain_match.server_names").say("has what is no hostname")
+        found += [read_downstream(chain, name.lower(), spot) for name in names]
+    if None in found and (len(found) > 1 or message.filter_chains[0].HasField("filter_chain_match")):
+        place.at("filter_chains").say("without TLS one is supported, for all")
+    told = [tls for tls in found if tls is not None]
+    if not told:
+        return None
+    served = tuple(sorted((s for tls in told for s in tls.certificates), key=lambda s: s.hostname))
+    if len({s.hostname for s in served}) < len(served):
+        place.at("filter_chains").say("a server name is there twice")
+    if any(replace(tls, certificates=()) != replace(told[0], certificates=()) for tls in told):
+        place.at("filter_chains").say("all have to ask clients for the same certificates")
+    return replace(told[0], certificates=served)
+
+
+def _is_server_name(name: str) -> bool:
+    return name == ANY_NAME or hostname_fault(name) is None
 
 
 def _read_manager(message: Any, place: Place) -> Configuration | str:

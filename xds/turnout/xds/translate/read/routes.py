@@ -8,6 +8,7 @@ from turnout.rules.snapshot import Forward, HeaderEdits, Route
 from turnout.xds.translate.edits import as_layers, compose_edits, move_to_backends
 from turnout.xds.translate.emit.routes import MAX_BODY_BYTES
 from turnout.xds.translate.faults import Faults, Place
+from turnout.xds.translate.grpc_matches import takes_only_grpc
 from turnout.xds.translate.lower import Lowered
 from turnout.xds.translate.names import MISSING
 from turnout.xds.translate.read.actions import is_error_if_absent, read_action
@@ -27,7 +28,7 @@ class Host(msgspec.Struct, frozen=True):
 
 
 class Configuration(msgspec.Struct, frozen=True):
-    """A route configuration. `absent`: the clusters that it names, and whether all of them say that the share
+    """A route configuration. `absent`: the clusters that its routes tell of, and whether all of them say that the share
     of one that is not there is a 500 (it is *missing*), and not a 503 (it has not come)."""
 
     hosts: tuple[Host, ...]
@@ -115,7 +116,9 @@ class _Reader:
         response = compose_edits(layer.response for layer in layers)
         if isinstance(action, Forward):
             action, request, response = move_to_backends(action, request, response, _route_last)
-            self._note_clusters(action, is_error_if_absent(message.route))
+            # To calls of gRPC a missing one and one that has not come are the same, so their routes do not tell.
+            if is_error_if_absent(message.route) or not takes_only_grpc(match):
+                self._note_clusters(action, is_error_if_absent(message.route))
         route = Route(name, match, action, as_layers(request), as_layers(response))
         # What it says that can't be used has been said with the action.
         return Lowered(route, read_hash_policy(message.route, Place(Faults())), read_hint(message, place))
