@@ -9,14 +9,11 @@ from typing import Any
 import grpc
 import pytest
 from answers import place_listener
-from envoy.config.cluster.v3 import cluster_pb2
-from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 from msgspec.structs import replace
 from real_envoy import RealEnvoy
 
 from turnout.rules import resilience as r
 from turnout.rules import snapshot as s
-from turnout.xds.resources import CLUSTER, Resource, make_resource
 from turnout.xds.translate.from_envoy import from_xds
 from turnout.xds.translate.to_envoy import to_xds
 
@@ -69,24 +66,13 @@ class Answers(grpc.GenericRpcHandler):
         return grpc.unary_unary_rpc_method_handler(answer)
 
 
-def over_http2(told: s.Snapshot) -> dict[str, dict[str, Resource]]:
-    """What is made of it, for a cluster that speaks HTTP/2, which Envoy needs for such a check."""
-    resources = {kind: dict(found) for kind, found in to_xds(told).items()}
-    message = cluster_pb2.Cluster.FromString(resources[CLUSTER]["a"].body)
-    options = http_protocol_options_pb2.HttpProtocolOptions()
-    message.typed_extension_protocol_options[OPTIONS].Unpack(options)
-    options.explicit_http_config.http2_protocol_options.SetInParent()
-    message.typed_extension_protocol_options[OPTIONS].Pack(options)
-    resources[CLUSTER]["a"] = make_resource(CLUSTER, "a", message.SerializeToString(deterministic=True))
-    return resources
-
-
 def test_the_real_envoy_asks_the_same_and_judges_as_told(tmp_path: Path) -> None:
     server, envoy = Server(), RealEnvoy(tmp_path)
     try:
         told = snapshot(ENVOYS, port=server.port, interval_s=0.05, unhealthy_threshold=1, healthy_threshold=1)
         placed = tuple(replace(listener, port=place_listener(listener).port) for listener in told.listeners)
-        assert envoy.push(over_http2(replace(told, listeners=placed))) == {}
+        clusters = tuple(replace(cluster, protocol="h2c") for cluster in told.clusters)
+        assert envoy.push(to_xds(replace(told, listeners=placed, clusters=clusters))) == {}
         wait(lambda: envoy.count("cluster.a.membership_healthy") == 1)
         path, message, metadata = server.asked[0]
         assert (path, message) == ("/grpc.health.v1.Health/Check", b"\x0a\x0ciris.Service")
