@@ -1,4 +1,4 @@
-"""Where does Turnout's worker spend its CPU time? `python tests/bench/hotspots.py --shape small`.
+"""Where does Turnout's worker, as plain Python, spend its CPU time? `python tests/bench/hotspots.py --shape small`.
 
 Runs Turnout alone with the measurements' work and a sampling profiler in its worker (`sampler/`), and prints the
 lines and functions with the most samples.
@@ -39,6 +39,7 @@ def main() -> None:
 def _sample(folder: Path, shape: str, seconds: float) -> dict[str, list[tuple[str, int]]]:
     file = folder / "samples.json"
     os.environ["TURNOUT_SAMPLES"] = str(file)
+    os.environ["TURNOUT_COMPILED"] = "0"  # compiled functions have no frames to be counted
     os.environ["PYTHONPATH"] = str(Path(__file__).parent / "sampler")
     cores = choose_cores()
     os.sched_setaffinity(0, cores.load)

@@ -25,7 +25,7 @@ from sidebyside.report import markdown
 from sidebyside.rows import ROWS, Ask, measure_rows
 from sidebyside.single import allow_many_files
 from sidebyside.stage import PROXIES
-from sidebyside.tools import ToolMissing, find_envoy, find_tool
+from sidebyside.tools import COMPILED, ToolMissing, find_proxy
 from sidebyside.turns import Plan
 
 _TOOLS = ("wrk", "h2load", "nginx")
@@ -39,7 +39,7 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # shells start background jobs with it ignored
     try:
         for tool in (*_TOOLS, *options.proxies):
-            find_tool(tool)
+            find_proxy(tool)
         allow_many_files()
         rows = _measure(options)
     except (ToolMissing, ProcessDied, WrongAnswer, LoadFailed, TimeoutError, OSError) as error:
@@ -64,7 +64,9 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Turnout, Envoy, nginx and HAProxy side by side.")
-    parser.add_argument("--proxies", type=_names(PROXIES), default=list(PROXIES), help="default: all of them")
+    parser.add_argument(
+        "--proxies", type=_names(PROXIES), help="default: all of them, and turnout-compiled if there is one"
+    )
     parser.add_argument("--rows", type=_names(ROWS), default=list(ROWS), help="default: all of them")
     parser.add_argument("--turns", type=int, default=5, help="turns of each proxy, of which medians are taken")
     parser.add_argument("--seconds", type=float, default=4.0, help="length of a turn at one kind of load")
@@ -72,9 +74,19 @@ def _parse() -> argparse.Namespace:
     name = time.strftime("bench-results/%Y%m%d-%H%M%S.json")
     parser.add_argument("--out", type=Path, default=Path(name), help="the JSON file")
     options = parser.parse_args()
+    options.proxies = options.proxies or _all_proxies()
     if options.quick:
         options.turns, options.seconds = 1, 1.0
     return options
+
+
+def _all_proxies() -> list[str]:
+    try:
+        find_proxy(COMPILED)
+    except ToolMissing as missing:
+        print(f"bench: without {missing}", file=sys.stderr)
+        return [name for name in PROXIES if name != COMPILED]
+    return list(PROXIES)
 
 
 def _names(known: dict[str, Any]) -> Any:
@@ -102,7 +114,7 @@ def _machine(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _version(proxy: str) -> str:
-    path = find_envoy() if proxy == "envoy" else find_tool(proxy)
+    path = find_proxy(proxy)
     flag = "-v" if proxy in ("nginx", "haproxy") else "--version"
     done = subprocess.run([path, flag], capture_output=True, text=True, check=False)
     lines = (done.stdout + done.stderr).strip().splitlines()

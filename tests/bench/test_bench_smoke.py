@@ -32,7 +32,7 @@ def need(*names: str) -> None:
     """Skip, saying why, where a tool is missing; fail instead where `CI` is set."""
     for name in names:
         try:
-            tools.find_tool(name)
+            tools.find_tool(name.removesuffix("-compiled"))
         except tools.ToolMissing as missing:
             if os.environ.get("CI"):
                 pytest.fail(str(missing))

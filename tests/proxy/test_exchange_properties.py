@@ -6,7 +6,6 @@ Clients, connections and the loop are fakes, all else is real. A seed is one run
 import heapq
 import random
 from collections.abc import Callable
-from concurrent.futures import Future
 from functools import partialmethod
 from typing import Any
 
@@ -50,9 +49,9 @@ class Loop:
         self._calls: list[tuple[float, int, Any, Callable[[], None]]] = []
         self._number = 0
 
-    def call_later(self, delay_s: float, call: Callable[[], None]) -> Future[None]:
+    def call_later(self, delay_s: float, call: Callable[[], None]) -> "Handle":
         self._number += 1
-        handle: Future[None] = Future()
+        handle = Handle()
         heapq.heappush(self._calls, (self.now + delay_s, self._number, handle, call))
         return handle
 
@@ -64,9 +63,18 @@ class Loop:
             self.now, _, handle, call = heapq.heappop(self._calls)
             calls += 1
             assert calls < 20_000, "it keeps itself busy"
-            if not handle.cancelled():
+            if not handle.cancelled:
                 call()
         self.now = until
+
+
+class Handle:
+    """Of a call that is to come."""
+
+    cancelled = False
+
+    def cancel(self) -> None:
+        self.cancelled = True
 
 
 class Client:

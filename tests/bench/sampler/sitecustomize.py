@@ -15,7 +15,7 @@ from collections import Counter
 from types import FrameType
 
 _INTERVAL_S = 0.001  # the kernel rounds up to its tick
-_WORKER = "turnout.proxy.worker.main"
+_WORKER = "turnout.proxy.worker"
 
 
 class Sampler:

@@ -18,7 +18,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,7 +47,10 @@ class ProcessDied(RuntimeError):
 class Child:
     """A process that is started, and its descendants. Use as a context manager: leaving it ends them all."""
 
-    def __init__(self, argv: list[str], output: Path, cores: frozenset[int] | None = None) -> None:
+    def __init__(
+        self, argv: list[str], output: Path, cores: frozenset[int] | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:  # fmt: skip
         self.argv = argv
         self._output = output
         with output.open("ab") as out:
@@ -56,6 +59,7 @@ class Child:
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
+                env={**os.environ, **(environment or {})},
                 # A session of its own: Ctrl-C reaches the bench only, which then ends all in order.
                 start_new_session=True,
                 preexec_fn=(lambda: os.sched_setaffinity(0, cores)) if cores else None,

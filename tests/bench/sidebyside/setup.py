@@ -6,7 +6,8 @@ match, a 90/10 split, timeouts, forwarding headers, a request id, a JSON access 
 """
 
 import socket
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from sidebyside.work import Table
@@ -26,13 +27,15 @@ class Setup:
 
 @dataclass(frozen=True)
 class Launch:
-    """How to run it. `check_argv` only reads the configuration; `ready_path` is asked of the admin port."""
+    """How to run it. `check_argv` only reads the configuration; `ready_path` is asked of the admin port; `environment`
+    is what it has beside the bench's own."""
 
     argv: list[str]
     check_argv: list[str]
     access_log: Path
     output: Path
     ready_path: str
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 def free_port() -> int:

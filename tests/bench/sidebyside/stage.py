@@ -10,16 +10,18 @@ from pathlib import Path
 from sidebyside import envoy, haproxy, nginx, turnout
 from sidebyside.processes import Child, Cores, wait_until
 from sidebyside.setup import Launch, Setup, free_port
+from sidebyside.tools import COMPILED
 from sidebyside.upstream import UpstreamArgv, upstream_argv
 from sidebyside.work import Table
 
 PROXIES: dict[str, Callable[[Setup], Launch]] = {
     "turnout": turnout.prepare,
+    COMPILED: turnout.prepare_compiled,
     "envoy": envoy.prepare,
     "nginx": nginx.prepare,
     "haproxy": haproxy.prepare,
 }
-"""Name → what writes its configuration and says how to run it."""
+"""Name → what writes its configuration and says how to run it. `turnout` is plain Python, whatever there is."""
 
 VARIANTS: dict[str, Callable[[Setup], Launch]] = {
     "turnout pair": turnout.prepare_pair,
@@ -27,6 +29,7 @@ VARIANTS: dict[str, Callable[[Setup], Launch]] = {
     "envoy pair": envoy.prepare_pair,
     "envoy armed": envoy.prepare_armed,
     "turnout grpc": turnout.prepare_grpc,
+    f"{COMPILED} grpc": turnout.prepare_compiled_grpc,
     "envoy grpc": envoy.prepare_grpc,
     "nginx grpc": nginx.prepare_grpc,
     "haproxy grpc": haproxy.prepare_grpc,
@@ -97,7 +100,9 @@ class Stage:
         folder.mkdir()
         setup = Setup(folder, lane.table, listen, free_port(), *self.ports)
         launch = {**PROXIES, **VARIANTS}[lane.proxy](setup)
-        child = self._stack.enter_context(Child(launch.argv, launch.output, cores or self._cores.proxy))
+        child = self._stack.enter_context(
+            Child(launch.argv, launch.output, cores or self._cores.proxy, launch.environment)
+        )
         return Runner(lane, setup, launch, child)
 
     def wait_ready(self, runner: Runner) -> None:

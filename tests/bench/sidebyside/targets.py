@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from sidebyside.tools import COMPILED
 from sidebyside.turns import FEW, FIXED, MANY, SATURATION
 
 
@@ -44,8 +45,9 @@ def judge(rows: dict[str, Any]) -> list[Target]:
 def _ratios(rows: dict[str, Any]) -> Iterator[Target]:
     for name, row, load, figure, other, limit in _RATIOS:
         medians = rows.get(row, {}).get("medians", {})
-        if "turnout" in medians and other in medians:
-            yield Target(name, limit, medians["turnout"][load][figure] / medians[other][load][figure])
+        for ours, which in (("turnout", ""), (COMPILED, " (compiled)")):
+            if ours in medians and other in medians:
+                yield Target(name + which, limit, medians[ours][load][figure] / medians[other][load][figure])
 
 
 def _rules(rows: dict[str, Any]) -> Iterator[Target]:

@@ -4,6 +4,8 @@ import shutil
 import sysconfig
 from pathlib import Path
 
+from turnout.proxy.compiled import FOLDER, StaleError, check_build
+
 PACKAGES = {
     "wrk": "Debian package wrk",
     "h2load": "Debian package nghttp2-client",
@@ -13,6 +15,9 @@ PACKAGES = {
     "turnout": "the project itself, installed into the environment that runs the measurements",
 }
 """Tool → where it comes from."""
+
+COMPILED = "turnout-compiled"
+"""Turnout with what `make compiled` made."""
 
 _SYSTEM_FOLDERS = ("/usr/sbin", "/usr/local/sbin", "/sbin")
 
@@ -32,6 +37,18 @@ def find_tool(name: str) -> str:
         if found:
             return found
     raise ToolMissing(f"{name} is missing: install {PACKAGES[name]}")
+
+
+def find_proxy(name: str) -> str:
+    """What a proxy of the report runs; of a compiled Turnout there must be a build of these sources. Raises
+    ToolMissing."""
+    if name == COMPILED:
+        try:
+            check_build(FOLDER)
+        except StaleError as stale:
+            raise ToolMissing(f"{COMPILED}: {stale}") from stale
+        return find_tool("turnout")
+    return find_envoy() if name == "envoy" else find_tool(name)
 
 
 def find_envoy() -> str:

@@ -1,10 +1,13 @@
 """Turnout as a proxy: `turnout proxy` with one worker, from the documents that an operator would write."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from sidebyside.setup import Launch, Setup
 from sidebyside.tools import find_tool
 from sidebyside.work import CANARY_PERCENT, REQUEST_TIMEOUT_S, Rule, Table
+
+from turnout.proxy.compiled import SWITCH
 
 _RULES_A_DOCUMENT = 16
 """Gateway API's limit."""
@@ -30,6 +33,16 @@ _ARMED_RULE = """    retry: {attempts: 2, codes: [502, 503], backoff: 25ms}
 def prepare(setup: Setup) -> Launch:
     """Write the rule file; how to run it."""
     return _prepare(setup, rule_file(setup.table, setup.stable, setup.canary))
+
+
+def prepare_compiled(setup: Setup) -> Launch:
+    """The same with the compiled build."""
+    return replace(prepare(setup), environment={SWITCH: "1"})
+
+
+def prepare_compiled_grpc(setup: Setup) -> Launch:
+    """As `prepare_grpc`, with the compiled build, which does not have the rooms of HTTP/2 in it."""
+    return replace(prepare_grpc(setup), environment={SWITCH: "1"})
 
 
 def prepare_pair(setup: Setup) -> Launch:
@@ -61,6 +74,7 @@ def _prepare(setup: Setup, text: str) -> Launch:
         access_log=log,
         output=setup.folder / "output.log",
         ready_path="/ready",
+        environment={SWITCH: "0"},
     )
 
 

@@ -49,8 +49,8 @@ class Message:
     def summary(self) -> tuple[Any, ...]:
         """What has to be the same however the bytes were cut."""
         head = self.head
-        slots = (RequestHead if isinstance(head, RequestHead) else ResponseHead).__slots__
-        told = [(name, getattr(head, name)) for name in ("fields", "length", "marks", "trailers", *slots)]
+        told = [(name, getattr(head, name)) for name in dir(head) if name[0] != "_" and name != "block"]
+        told = [(name, value) for name, value in told if not callable(value)]
         return *told, self.body, self.ended
 
 

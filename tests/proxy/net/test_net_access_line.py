@@ -17,6 +17,8 @@ from turnout.proxy.net.access_log import AccessLog
 from turnout.proxy.net.log_file import LogFile
 from turnout.proxy.telemetry.access_log import FIELDS
 
+pytestmark = pytest.mark.stand_in
+
 WIRE = st.binary(max_size=40) | st.lists(
     st.sampled_from([b'"', b"\\", b"\n", b"\r", b"\x00", b"\x7f", b"%s", b"%(time)b", b"\xe2\x80\xa8", b"a"]),
     max_size=8,

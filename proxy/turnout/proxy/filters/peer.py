@@ -31,3 +31,7 @@ class Peer:
         """The same, with what is told of its certificate, and the id is to follow."""
         self.fields: Fields = read_block(shown + self.forwarded)
         """What is added so, read; without the id."""
+
+
+UNKNOWN = Peer(b"", trusted=False)
+"""Of a connection that is not made yet."""

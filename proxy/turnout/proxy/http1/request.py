@@ -108,8 +108,8 @@ class RequestDecoder:
                     break
         except MalformedError as error:
             self._fail(MALFORMED, str(error))
-        except RefusedError as error:
-            self._fail(error.failure, "")
+        except RefusedError as refused:
+            self._fail(refused.failure, "")
         finally:
             self._running = False
 

@@ -4,6 +4,7 @@ import asyncio
 from typing import cast
 
 from turnout.proxy.net.http2_upstream import Http2Upstream
+from turnout.proxy.net.protocol import as_protocol
 from turnout.proxy.net.tls.handshake import speaks_http2
 from turnout.proxy.net.upstream import UpstreamConnection
 
@@ -22,5 +23,5 @@ class Agreed(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         if speaks_http2(transport):
             self.chosen = self._shared
-        cast(asyncio.Transport, transport).set_protocol(self.chosen)
+        cast(asyncio.Transport, transport).set_protocol(as_protocol(self.chosen))
         self.chosen.connection_made(transport)

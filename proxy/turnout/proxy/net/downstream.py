@@ -16,7 +16,7 @@ from typing import cast
 
 from turnout.proxy.errors import HEAD_TIMEOUT, OVERLOADED, Failure
 from turnout.proxy.exchange import Exchange
-from turnout.proxy.filters.peer import Peer
+from turnout.proxy.filters.peer import UNKNOWN
 from turnout.proxy.http.head import CHUNKED, NO_FIELDS, UNTIL_CLOSE, Data, Fields, RequestHead, ResponseHead
 from turnout.proxy.http1.encode import encode_chunk, encode_response
 from turnout.proxy.http1.heads import COPIED_BYTES
@@ -40,7 +40,7 @@ _COUNT = struct.Struct("i")
 _RESET = struct.pack("ii", 1, 0)
 
 
-class DownstreamConnection(asyncio.Protocol):
+class DownstreamConnection:
     """The asyncio protocol of an accepted connection, and the downstream of its exchanges."""
 
     __slots__ = (
@@ -55,7 +55,7 @@ class DownstreamConnection(asyncio.Protocol):
         self._decoder = RequestDecoder(self, worker.request_heads, worker.options.max_head_bytes)
         self._exchange: Exchange | None = None
         self._transport = cast(asyncio.Transport, None)
-        self.peer = cast(Peer, None)
+        self.peer = UNKNOWN
         self._head_since = self._last_active = self._closing_at = self._cut_at = 0.0
         self._blocked = self._chunked = self._close_after = self._until_close = self._is_tls = False
         self._paused_by = 0

@@ -16,6 +16,7 @@ from turnout.proxy.exchange import Exchange
 from turnout.proxy.http1.response_head import ResponseHeads
 from turnout.proxy.net.agreed import Agreed
 from turnout.proxy.net.http2_upstream import Http2Upstream, UpstreamStream
+from turnout.proxy.net.protocol import as_protocol
 from turnout.proxy.net.shared import SharedConnections, Waiter
 from turnout.proxy.net.timers import Timers
 from turnout.proxy.net.tls.failures import describe_failure
@@ -195,7 +196,7 @@ class Pool:
         try:
             async with asyncio.timeout(config.connect_timeout_s):
                 if tls is None:
-                    await self.loop.create_connection(lambda: protocol, endpoint.address, endpoint.port)
+                    await self.loop.create_connection(lambda: as_protocol(protocol), endpoint.address, endpoint.port)
                 else:
                     await self._connect_tls(connection, protocol, tls)
         except TimeoutError:
@@ -224,7 +225,8 @@ class Pool:
         """Raises OSError: no connection, or no TLS on it."""
         endpoint = connection.endpoint
         await self.loop.create_connection(
-            lambda: protocol, endpoint.address, endpoint.port, ssl=tls.context, server_hostname=tls.server_name,
+            lambda: as_protocol(protocol), endpoint.address, endpoint.port,
+            ssl=tls.context, server_hostname=tls.server_name,
             ssl_handshake_timeout=connection.cluster.config.connect_timeout_s, ssl_shutdown_timeout=SHUTDOWN_S,
         )  # fmt: skip
         self._tls_reports.on_connection("upstream")

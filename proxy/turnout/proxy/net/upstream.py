@@ -32,7 +32,7 @@ KEEP_ALIVE_SHARE = 0.8
 """How much of the time that an upstream announces in Keep-Alive we use of it, to close before it does."""
 
 
-class UpstreamConnection(asyncio.Protocol):
+class UpstreamConnection:
     """The asyncio protocol of a connection that we made, and the upstream of an exchange."""
 
     __slots__ = (

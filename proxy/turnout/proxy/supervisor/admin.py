@@ -112,7 +112,13 @@ class Admin:
             **{name: value for name, value in msgspec.structs.asdict(supervisor.facts()).items() if name != "states"},
             "draining": supervisor.state.draining,
             "workers": [
-                {"slot": worker.slot, "pid": worker.pid, "state": worker.state, "configuration": worker.number}
+                {
+                    "slot": worker.slot,
+                    "pid": worker.pid,
+                    "state": worker.state,
+                    "configuration": worker.number,
+                    "build": worker.build,
+                }
                 for worker in supervisor.pool.workers()
             ],
         }

@@ -15,6 +15,7 @@ import logging
 import secrets
 from collections.abc import Callable, Sequence
 
+from turnout.proxy.compiled import BUILDS
 from turnout.proxy.net.options import Options
 from turnout.proxy.supervisor.process import Said, Worker, describe_exit
 from turnout.proxy.supervisor.sockets import Bound
@@ -189,6 +190,8 @@ class Pool:
         match message:
             case Started():
                 self._failed_starts[worker.slot] = 0
+                level = logging.WARNING if message.build not in BUILDS else logging.INFO
+                logger.log(level, "worker %d (pid %d) runs %s", worker.slot, worker.pid, message.build)
                 self._introduce(worker)
             case Configured():
                 self._has_served |= not message.error

@@ -17,7 +17,7 @@ from turnout.proxy.worker.channel import AnyMessage, Channel
 from turnout.proxy.worker.messages import Configured, Failing, Message, Overloaded, Probed, Probing, Started, TlsFailed
 
 # -P: a file in the working directory must not pass for a module of ours.
-WORKER_COMMAND = (sys.executable, "-P", "-m", "turnout.proxy.worker.main")
+WORKER_COMMAND = (sys.executable, "-P", "-m", "turnout.proxy.worker")
 """What starts a worker; the number of its channel's descriptor is appended."""
 
 
@@ -29,7 +29,7 @@ class Worker:
 
     __slots__ = (
         "_channel", "_loop", "_on_exit", "_pidfd", "_process", "_tell",
-        "answered", "draining", "error", "number", "slot", "started", "started_at",
+        "answered", "build", "draining", "error", "number", "slot", "started", "started_at",
     )  # fmt: skip
 
     def __init__(
@@ -46,6 +46,8 @@ class Worker:
         self.started_at = now
         self.number = 0
         self.answered = 0
+        self.build = ""
+        """What it runs, in its own words."""
         self.error = ""
         self.draining = False
         self._tell = on_message
@@ -90,7 +92,7 @@ class Worker:
             os.close(fd)
         match message:
             case Started():
-                self.started = True
+                self.started, self.build = True, message.build
             case Configured():
                 self.answered = message.number
                 self.error = message.error

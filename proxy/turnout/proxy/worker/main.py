@@ -1,4 +1,4 @@
-"""The process of a worker: `python -m turnout.proxy.worker.main FD`, a fresh interpreter that the supervisor starts.
+"""The process of a worker, once it is settled which modules it runs (`__main__`).
 
 FD is its end of the channel. The supervisor decides how it ends: by a Drain, or by being gone.
 """
@@ -33,12 +33,12 @@ from turnout.proxy.worker.worker import Worker
 class Process:
     """Hands the supervisor's messages to the worker that its first one makes, one after the other."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket, build: str) -> None:
         self._loop = loop
         self._worker: Worker | None = None
         self._inbox: asyncio.Queue[tuple[ToWorker | FromWorker, list[int]]] = asyncio.Queue()
         self._channel = Channel(sock, loop, lambda message, fds: self._inbox.put_nowait((message, fds)), loop.stop)
-        self._channel.send(Started(os.getpid()))
+        self._channel.send(Started(os.getpid(), build))
         self._task = loop.create_task(self._run())
         self._task.add_done_callback(lambda task: loop.stop())
 
@@ -72,14 +72,15 @@ class Process:
                 worker.drain(message.timeout_s)
 
 
-def main() -> None:
+def main(build: str) -> None:
+    """Run until the supervisor has it end. `build` is what is told of the modules that run."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C goes to the whole group; the supervisor decides
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     keep_freed_memory()
     loop = uvloop.new_event_loop()
     asyncio.set_event_loop(loop)
-    process = Process(loop, socket.socket(fileno=int(sys.argv[1])))
+    process = Process(loop, socket.socket(fileno=int(sys.argv[1])), build)
     gc.collect()
     gc.freeze()
     loop.run_forever()
@@ -87,7 +88,3 @@ def main() -> None:
         traceback.print_exception(process.failure)
         os._exit(1)
     os._exit(0)  # nothing is left to be done, and a worker's end should not wait for the collector
-
-
-if __name__ == "__main__":
-    main()

@@ -74,9 +74,10 @@ class Drain(Message, frozen=True):
 
 
 class Started(Message, frozen=True):
-    """From the worker: it can take messages."""
+    """From the worker: it can take messages. `build` is what it runs (`turnout.proxy.compiled`)."""
 
     pid: int
+    build: str = "plain"
 
 
 class Configured(Message, frozen=True):

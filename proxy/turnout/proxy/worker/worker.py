@@ -24,6 +24,7 @@ from turnout.proxy.net.listener import Listener
 from turnout.proxy.net.log_file import LogFile
 from turnout.proxy.net.options import Options
 from turnout.proxy.net.pool import Pool
+from turnout.proxy.net.protocol import as_factory
 from turnout.proxy.net.queue import Queue
 from turnout.proxy.net.refusal import Refusals
 from turnout.proxy.net.timers import Timers
@@ -229,11 +230,11 @@ class Worker:
         """The protocol of a plain connection; where no Snapshot ever named the listener nothing is served."""
         if context is None:
             return asyncio.Protocol()
-        return self._door.admit(partial(DownstreamConnection, context))
+        return self._door.admit(as_factory(partial(DownstreamConnection, context)))
 
     def _take(self, context: ListenerContext, sock: socket.socket, peer: str) -> None:
         """A connection that has to begin with a handshake."""
-        make = partial(DownstreamConnection, context)
+        make = as_factory(partial(DownstreamConnection, context))
         self._door.admit_tls(sock, partial(Handshake, context, sock, peer, make))
 
     def _stop_listener(self, listener: Listener, context: ListenerContext | None) -> Coroutine[None, None, None]:

@@ -1,0 +1,105 @@
+"""The rooms on a request's way, compiled: what is compiled, where the build is, and whether it is of these sources.
+
+Plain Python is the one source and always works. `make compiled` has mypyc make extension modules of MODULES, in a
+folder beside this file that is no part of the repository or the wheel. A worker that finds them puts the folder before
+the sources in the path of modules, unless the sources or the interpreter are others than those that it was built from:
+then the plain ones run, and the reason is told.
+"""
+
+import importlib
+import json
+import os
+import sys
+import sysconfig
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
+
+PACKAGE = Path(__file__).parent
+FOLDER = PACKAGE / "_compiled"
+MANIFEST = "manifest.json"
+SWITCH = "TURNOUT_COMPILED"
+"""In the environment, `0` has workers run plain Python whatever there is."""
+
+MODULES = (
+    "cluster/budget", "cluster/cluster", "cluster/failure_accrual", "cluster/latency", "cluster/lease",
+    "cluster/limits", "cluster/peak_ewma", "cluster/picker", "cluster/priorities",
+    "exchange",
+    "filters/chain", "filters/forwarded", "filters/guards", "filters/peer", "filters/request_id", "filters/steering",
+    "http/fields", "http/head", "http/known", "http/names", "http/target",
+    "http1/chunked", "http1/encode", "http1/heads", "http1/request", "http1/request_head", "http1/response",
+    "http1/response_head",
+    "net/access_log", "net/context", "net/downstream", "net/pool", "net/timers", "net/upstream",
+    "route/conditions", "route/domains", "route/edits", "route/entry", "route/groups", "route/paths", "route/split",
+    "route/switch", "route/table",
+    "sides",
+    "telemetry/access_log", "telemetry/counters", "telemetry/trace",
+)  # fmt: skip
+"""Relative to `turnout.proxy`. Not among them: Structs of msgspec, whose options mypyc would drop; and what tells the
+fields of HTTP/2 by the type of their tuples, which compiled code takes apart and makes anew as plain ones."""
+
+GROUP = "turnout_proxy"
+"""All are compiled as one unit, so that they call each other directly; its library is `GROUP__mypyc`."""
+BUILDS = ("plain", "compiled")
+"""What a worker may run, unless there is a build that it can't use."""
+
+
+class StaleError(Exception):
+    """The build is not of these sources, or not for this interpreter; str() says which."""
+
+
+def prefer_compiled() -> str:
+    """Have the modules that are imported from now on be compiled ones, if there is a build that fits.
+
+    What runs then: `compiled`, `plain`, or `plain: ` and why the build that is there is not used.
+    """
+    if os.environ.get(SWITCH) == "0" or not FOLDER.exists():
+        return "plain"
+    try:
+        check_build(FOLDER)
+        sys.path.insert(0, str(FOLDER))
+        importlib.import_module(f"{GROUP}__mypyc")  # loads the library, and none of its modules yet
+    except (StaleError, ImportError) as error:
+        sys.path[:] = [path for path in sys.path if path != str(FOLDER)]
+        return f"plain: {error}"
+    return "compiled"
+
+
+def check_build(folder: Path) -> None:
+    """Raises StaleError."""
+    try:
+        manifest = json.loads(folder.joinpath(MANIFEST).read_bytes())
+        interpreter, sources = manifest["interpreter"], manifest["sources"]
+    except (OSError, ValueError, TypeError, LookupError) as error:
+        raise StaleError(f"the compiled build cannot be read: {error}") from error
+    now = describe()
+    if interpreter != now["interpreter"]:
+        raise StaleError(f"the compiled build is for {interpreter}; `make compiled` makes one for this")
+    if sources != now["sources"]:
+        raise StaleError("the compiled build is of other sources than these; `make compiled` makes it anew")
+
+
+def describe() -> dict[str, str]:
+    """What a build made now would be of: the interpreter's ABI, and a hash of all that it is compiled from."""
+    found = sha256()
+    for name, text in _sources():
+        found.update(b"%b\0%d\0%b" % (name.encode(), len(text), text))
+    return {"interpreter": str(sysconfig.get_config_var("EXT_SUFFIX")), "sources": found.hexdigest()}
+
+
+_BESIDE = ("compiled.py", "supervisor/", "worker/")
+"""What no compiled module imports."""
+
+
+def _sources() -> Iterator[tuple[str, bytes]]:
+    """Names and texts of MODULES, and of what they import: compiled code has its constants and the layout of its
+    types in it."""
+    from turnout import predictors, rules
+
+    yield "modules", "\n".join(MODULES).encode()
+    for package in (PACKAGE, *map(Path, [*predictors.__path__, *rules.__path__])):
+        pattern = "snapshot.py" if package.name == "rules" else "**/*.py"
+        for path in sorted(package.glob(pattern)):
+            name = path.relative_to(package).as_posix()
+            if not name.startswith(_BESIDE):
+                yield f"{package.name}/{name}", path.read_bytes()
