@@ -37,7 +37,8 @@ lint: $(VENV)/.test ## style, types, and who may import whom
 compiled: $(VENV)/.test ## the rooms on a request's way as extension modules: a third less CPU (needs a C compiler)
 	$(BIN)/python deploy/compile.py
 
-bench: $(VENV)/.bench ## Turnout, Envoy, nginx and HAProxy side by side (ARGS="--quick" …)
+bench: $(VENV)/.bench ## Turnout (plain, and compiled if that can be), Envoy, nginx and HAProxy side by side (ARGS="--quick" …)
+	@$(BIN)/python deploy/compile.py || true
 	$(BIN)/python tests/bench/run.py $(ARGS)
 
 bench-xds: $(VENV)/.test ## the control plane with 500 clients: time to the last ACK, CPU, memory (ARGS="--quick" …)
