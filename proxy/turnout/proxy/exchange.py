@@ -661,6 +661,8 @@ class Exchange:
             return False
         if end:
             return self._is_status_retried(policy, answer)
+        if not self._request_ended:  # the client may wait for the head before it goes on
+            return False
         self._first_byte_deadline = 0.0
         answer.waits = True
         return True

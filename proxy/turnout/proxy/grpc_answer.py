@@ -2,6 +2,7 @@
 
 Where a route retries gRPC statuses, the head of an answer waits for the first message or the trailers, whichever comes
 first: until then nothing went down, so another attempt is still possible (Envoy looks at the head alone: envoy#11049).
+But not while the request is still to end: its client may wait for the head before it sends more.
 """
 
 from turnout.proxy.cluster.endpoint import Outcome, judge_status
