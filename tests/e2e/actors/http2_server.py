@@ -46,6 +46,8 @@ class Http2Server:
         self.port = port
         self.tunnels = tunnels
         self.max_streams = max_streams
+        self.window = 1 << 20
+        """How much of a body each stream of a connection to come may send at once."""
         self.requests: list[Request] = []
         self.connections: list[Connection] = []
         """All that were made, the open ones and the others."""
@@ -113,7 +115,7 @@ class Connection(asyncio.Protocol):
         self._server.connections.append(self)
         values = {
             h2.settings.SettingCodes.ENABLE_CONNECT_PROTOCOL: int(self._server.tunnels),
-            h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 1 << 20,
+            h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: self._server.window,
         }
         limit = {h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS: self._server.max_streams}
         self._h2.local_settings = h2.settings.Settings(client=False, initial_values=values | limit)
@@ -155,8 +157,8 @@ class Connection(asyncio.Protocol):
         self.flush()
 
     def answer(self, stream: int, fields: Fields, body: bytes = b"", trailers: Fields | None = None) -> None:
-        """All of an answer."""
-        self.begin(stream, fields)
+        """All of an answer, at once."""
+        self._h2.send_headers(stream, fields)
         outgoing = self.outgoing[stream]
         outgoing.data += body
         outgoing.ends, outgoing.trailers = True, trailers or []
@@ -166,6 +168,12 @@ class Connection(asyncio.Protocol):
         """The head of an answer (or an interim one)."""
         self._h2.send_headers(stream, fields)
         self.flush()
+
+    def end(self, stream: int, trailers: Fields) -> None:
+        """The end of an answer that has begun."""
+        outgoing = self.outgoing[stream]
+        outgoing.ends, outgoing.trailers = True, trailers
+        self._send_on()
 
     # What comes
 

@@ -15,6 +15,7 @@ from turnout.proxy.cluster.endpoint import Endpoint
 from turnout.proxy.exchange import Exchange
 from turnout.proxy.http.fields import MalformedError
 from turnout.proxy.http.head import NO_FIELDS, Data, Fields, RequestHead, ResponseHead
+from turnout.proxy.http1.response import MAX_INTERIM
 from turnout.proxy.http2.encode import request_fields, trailer_fields
 from turnout.proxy.http2.fields import FieldTuple
 from turnout.proxy.http2.session import Error, Session
@@ -157,6 +158,8 @@ class Http2Upstream(Http2Connection):
                 head.trailers = self._pool.shared.heads.trailers.read(trailers)
         except MalformedError as error:
             stream.on_malformed(str(error))
+            if data:
+                stream.take(len(data))
         else:
             stream.on_response(head, data, end)
 
@@ -233,6 +236,8 @@ class Http2Upstream(Http2Connection):
             self.call_soon(self._open_known_tunnel, stream)
 
     def _open_known_tunnel(self, stream: "UpstreamStream") -> None:
+        if not stream.is_wanted:
+            return  # its exchange has ended while it waited
         if self.session.peer_takes_tunnels:
             stream.open(b"", False)
         else:
@@ -251,7 +256,7 @@ class Http2Upstream(Http2Connection):
 class UpstreamStream(Stream):
     """One stream at an endpoint: the upstream of its exchange. It is lent until it is given back, aborted or gone."""
 
-    __slots__ = ("_answered", "_exchange", "_head", "_trailers")
+    __slots__ = ("_answered", "_exchange", "_head", "_interim", "_trailers")
     _connection: Http2Upstream
 
     def __init__(self, connection: Http2Upstream) -> None:
@@ -264,6 +269,7 @@ class UpstreamStream(Stream):
         self._trailers: Fields = NO_FIELDS
         """Those of the answer, as its head has them."""
         self._answered = False
+        self._interim = 0
 
     def __repr__(self) -> str:
         return f"<UpstreamStream {self.id} {self._exchange!r}>"
@@ -309,14 +315,20 @@ class UpstreamStream(Stream):
         return self.queued_bytes()
 
     def give_back(self, now: float) -> None:
-        """Both messages are complete."""
+        """Both messages are complete; what the endpoint has not taken of the request by now, it does not want."""
         self._let_go()
+        if self.queued_bytes():
+            self.reset(Error.CANCEL)
 
     def abort(self) -> None:
         """Nothing more is wanted from it."""
         self._let_go()
         if self.id:
             self.reset(Error.CANCEL)
+
+    @property
+    def is_wanted(self) -> bool:
+        return self._exchange is not None
 
     def _let_go(self) -> None:
         if self._exchange is not None:
@@ -357,7 +369,10 @@ class UpstreamStream(Stream):
         exchange.on_interim(head)
 
     def on_interim(self, head: ResponseHead) -> None:
-        if self._exchange is not None:
+        self._interim += 1
+        if self._interim > MAX_INTERIM:
+            self.on_malformed("too many interim responses")
+        elif self._exchange is not None:
             self._exchange.on_interim(head)
 
     def on_data(self, data: bytes, end: bool) -> None:
@@ -376,8 +391,9 @@ class UpstreamStream(Stream):
             self.take(len(data))
 
     def on_trailers(self, fields: Fields) -> None:
-        """The end of the answer."""
-        self._trailers.extend(fields)
+        """The end of the answer. Only one that goes down as a message has a place for them."""
+        if self._trailers is not NO_FIELDS:
+            self._trailers.extend(fields)
         self.on_data(b"", True)
 
     def on_malformed(self, reason: str) -> None:

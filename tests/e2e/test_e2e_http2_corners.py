@@ -1,0 +1,182 @@
+"""What few clients and endpoints do over HTTP/2, and any may: nobody else may suffer from it, and it must end."""
+
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+from actors.echo import Echo
+from actors.http2_server import Connection, Http2Server, Request
+from actors.http2_wire import DATA, GOAWAY, HEADERS, INITIAL_WINDOW_SIZE, RST_STREAM, connect_http2, data
+from actors.proxy import Proxy, until
+from actors.wire import Fields
+
+from turnout.proxy.http1.response import MAX_INTERIM
+from turnout.proxy.http2.session import CONNECTION_WINDOW_BYTES
+
+RULES = """
+apiVersion: turnout.dev/v1alpha1
+kind: Predictor
+metadata: {{name: model}}
+spec: {{protocol: {protocol}, endpoints: [{{address: 127.0.0.1, port: {port}}}]}}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {{name: all}}
+spec: {{rules: [{{name: all, backendRefs: [{{name: model}}]}}]}}
+"""
+POLICY = """
+---
+apiVersion: turnout.dev/v1alpha1
+kind: RoutePolicy
+metadata: {{name: again}}
+spec: {{idempotent: true, grpcRetry: {{codes: [UNAVAILABLE], attempts: 1}}}}
+"""
+USE = "{type: ExtensionRef, extensionRef: {group: turnout.dev, kind: RoutePolicy, name: again}}"
+Start = Callable[..., Proxy]
+
+
+def get(path: str = "/", method: str = "GET", *more: tuple[str, str]) -> Fields:
+    return [(":method", method), (":scheme", "http"), (":path", path), (":authority", "a.test"), *more]
+
+
+WEBSOCKET: Fields = [(":method", "CONNECT"), (":protocol", "websocket"), *get("/chat")[1:]]
+
+
+@pytest.fixture
+async def upstream() -> AsyncIterator[Http2Server]:
+    async with Http2Server() as server:
+        yield server
+
+
+@pytest.fixture
+def proxy(start_proxy: Start, upstream: Http2Server) -> Proxy:
+    return start_proxy(RULES.format(protocol="h2c", port=upstream.port), "--idle-timeout", "500ms")
+
+
+async def test_trailers_of_a_tunnel_are_nobody_elses(proxy: Proxy, upstream: Http2Server) -> None:
+    client = await connect_http2(proxy.port)
+    await client.send(client.head(1, WEBSOCKET, end=False))
+    await client.read_until(HEADERS)
+    (connection,) = upstream.connections
+    connection.end(1, [(b"x-secret", b"1")])
+    await client.read_message(1)
+    other = await connect_http2(proxy.port)
+    await other.send(other.head(1, get("/", "GET", ("host", "b.test"))))
+    answer = await other.read_message(1)
+    assert (answer.status, answer.trailers) == (400, [])
+
+
+@pytest.mark.parametrize("protocol", ["h2c", "http1"])
+async def test_a_tunnel_whose_client_ends_it_before_it_begins_is_reset(start_proxy: Start, protocol: str) -> None:
+    async with Http2Server() as upstream, Echo() as echo:
+        port = upstream.port if protocol == "h2c" else echo.port
+        proxy = start_proxy(RULES.format(protocol=protocol, port=port))
+        client = await connect_http2(proxy.port)
+        await client.send(client.head(1, WEBSOCKET))
+        found = await client.read_until(RST_STREAM)
+        assert found is not None
+        assert found.code == 8
+
+
+async def test_a_tunnel_that_was_given_up_is_not_opened(proxy: Proxy, upstream: Http2Server) -> None:
+    """The endpoint's SETTINGS are there with the first answer; the tunnel waits for the loop's next turn alone."""
+    client = await connect_http2(proxy.port)
+    await client.send(client.head(1, get()))
+    await client.read_message(1)
+    await client.send(client.head(3, WEBSOCKET, end=False), b"\0\0\4\3\0\0\0\0\3\0\0\0\x08")
+    await client.send(client.head(5, get()))
+    await client.read_message(5)
+    await client.send(client.head(7, get()))
+    await client.read_message(7)
+    assert not upstream.open_streams
+
+
+async def test_a_client_that_never_reads_an_answer_is_not_waited_for_for_ever(proxy: Proxy) -> None:
+    client = await connect_http2(proxy.port, (INITIAL_WINDOW_SIZE, 0))
+    await client.send(client.head(1, get("/size/1000")))
+    found = await client.read_until(RST_STREAM, GOAWAY)
+    assert found is not None
+    assert (found.kind, found.code) == (RST_STREAM, 8)
+
+
+async def test_a_refused_websocket_whose_client_goes_on_is_reset(proxy: Proxy, upstream: Http2Server) -> None:
+    upstream.on_request = lambda connection, stream, request: connection.answer(stream, [(b":status", b"403")], b"no")
+    client = await connect_http2(proxy.port)
+    await client.send(client.head(1, WEBSOCKET, end=False))
+    assert (await client.read_message(1)).status == 403
+    found = await client.read_until(RST_STREAM)
+    assert found is not None
+    assert found.code == 0
+
+
+PIECE = bytes(16_384)
+BEYOND_THE_WINDOW = CONNECTION_WINDOW_BYTES // len(PIECE) + 200
+
+
+async def test_bodies_behind_malformed_heads_leave_the_windows_as_they_were(proxy: Proxy) -> None:
+    client = await connect_http2(proxy.port)
+    for number in range(1, 2 * BEYOND_THE_WINDOW, 2):
+        malformed = client.head(number, get("/", "POST", ("host", "b.test")), end=False)
+        await client.send(malformed + data(number, PIECE, end=True))
+        assert (await client.read_message(number)).status == 400
+    await client.send(client.head(number + 2, get("/echo", "POST"), end=False), data(number + 2, PIECE, end=True))
+    assert len((await client.read_message(number + 2)).body) == len(PIECE)
+
+
+async def test_bodies_behind_malformed_answers_leave_the_windows_as_they_were(
+    proxy: Proxy, upstream: Http2Server
+) -> None:
+    upstream.on_request = lambda connection, stream, request: connection.answer(stream, [(b":status", b"999")], PIECE)
+    client = await connect_http2(proxy.port)
+    for number in range(1, 2 * BEYOND_THE_WINDOW, 2):
+        await client.send(client.head(number, get()))
+        assert (await client.read_message(number)).status == 502
+    upstream.on_request = None
+    await client.send(client.head(number + 2, get("/size/16384")))
+    assert len((await client.read_message(number + 2)).body) == len(PIECE)
+
+
+async def test_interim_answers_without_end_are_malformed(proxy: Proxy, upstream: Http2Server) -> None:
+    def answer(connection: Connection, stream: int, request: Request) -> None:
+        for number in range(1_000):
+            connection.begin(stream, [(b":status", b"103"), (b"link", b"</%d>" % number)])
+
+    upstream.on_request = answer
+    client = await connect_http2(proxy.port)
+    await client.send(client.head(1, get()))
+    message = await client.read_message(1)
+    assert (message.status, len(message.interim)) == (502, MAX_INTERIM)
+
+
+async def test_an_upload_that_is_answered_before_it_is_taken_is_ended(proxy: Proxy, upstream: Http2Server) -> None:
+    upstream.window = 0
+    client = await connect_http2(proxy.port)
+    await client.send(client.head(1, get()))  # with it comes the endpoint's window
+    await client.read_message(1)
+    await client.send(client.head(3, get("/", "POST"), end=False), data(3, PIECE, end=True))
+    assert (await client.read_message(3)).status == 200
+    await until(lambda: upstream.requests[1].reset == 8)
+
+
+async def test_who_waits_for_an_endpoint_with_one_stream_a_connection_gets_another_connection(
+    start_proxy: Start,
+) -> None:
+    async with Http2Server(max_streams=1) as upstream:
+        proxy = start_proxy(RULES.format(protocol="h2c", port=upstream.port))
+        client = await connect_http2(proxy.port)
+        await client.send(client.head(1, get()))
+        await client.read_message(1)
+        await client.send(*[client.head(number, get("/wait")) for number in (3, 5, 7)])
+        await until(lambda: upstream.open_streams == 3, 3)
+
+
+async def test_the_head_of_a_grpc_answer_does_not_wait_while_the_client_may_wait_for_it(start_proxy: Start) -> None:
+    async with Http2Server() as upstream:
+        retrying = RULES.replace("{{name: all, backend", "{{name: all, filters: [{use}], backend") + POLICY
+        proxy = start_proxy(retrying.format(protocol="h2c", port=upstream.port, use=USE))
+        client = await connect_http2(proxy.port)
+        await client.send(client.head(1, get("/echo", "POST", ("content-type", "application/grpc")), end=False))
+        assert await client.read_until(HEADERS)
+        await client.send(data(1, b"message"))
+        found = await client.read_until(DATA)
+        assert found is not None
+        assert found.payload == b"message"
