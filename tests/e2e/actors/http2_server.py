@@ -155,8 +155,8 @@ class Connection(asyncio.Protocol):
         self.flush()
 
     def answer(self, stream: int, fields: Fields, body: bytes = b"", trailers: Fields | None = None) -> None:
-        """All of an answer."""
-        self.begin(stream, fields)
+        """All of an answer, at once."""
+        self._h2.send_headers(stream, fields)
         outgoing = self.outgoing[stream]
         outgoing.data += body
         outgoing.ends, outgoing.trailers = True, trailers or []
@@ -166,6 +166,12 @@ class Connection(asyncio.Protocol):
         """The head of an answer (or an interim one)."""
         self._h2.send_headers(stream, fields)
         self.flush()
+
+    def end(self, stream: int, trailers: Fields) -> None:
+        """The end of an answer that has begun."""
+        outgoing = self.outgoing[stream]
+        outgoing.ends, outgoing.trailers = True, trailers
+        self._send_on()
 
     # What comes
 

@@ -376,8 +376,9 @@ class UpstreamStream(Stream):
             self.take(len(data))
 
     def on_trailers(self, fields: Fields) -> None:
-        """The end of the answer."""
-        self._trailers.extend(fields)
+        """The end of the answer. Only one that goes down as a message has a place for them."""
+        if self._trailers is not NO_FIELDS:
+            self._trailers.extend(fields)
         self.on_data(b"", True)
 
     def on_malformed(self, reason: str) -> None:
