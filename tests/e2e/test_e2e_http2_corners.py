@@ -3,10 +3,13 @@
 from collections.abc import AsyncIterator, Callable
 
 import pytest
+from actors.echo import Echo
 from actors.http2_server import Http2Server
-from actors.http2_wire import HEADERS, connect_http2
+from actors.http2_wire import GOAWAY, HEADERS, INITIAL_WINDOW_SIZE, RST_STREAM, connect_http2, data
 from actors.proxy import Proxy
 from actors.wire import Fields
+
+from turnout.proxy.http2.session import CONNECTION_WINDOW_BYTES
 
 RULES = """
 apiVersion: turnout.dev/v1alpha1
@@ -51,3 +54,73 @@ async def test_trailers_of_a_tunnel_are_nobody_elses(proxy: Proxy, upstream: Htt
     await other.send(other.head(1, get("/", "GET", ("host", "b.test"))))
     answer = await other.read_message(1)
     assert (answer.status, answer.trailers) == (400, [])
+
+
+@pytest.mark.parametrize("protocol", ["h2c", "http1"])
+async def test_a_tunnel_whose_client_ends_it_before_it_begins_is_reset(start_proxy: Start, protocol: str) -> None:
+    async with Http2Server() as upstream, Echo() as echo:
+        port = upstream.port if protocol == "h2c" else echo.port
+        proxy = start_proxy(RULES.format(protocol=protocol, port=port))
+        client = await connect_http2(proxy.port)
+        await client.send(client.head(1, WEBSOCKET))
+        found = await client.read_until(RST_STREAM)
+        assert found is not None
+        assert found.code == 8
+
+
+async def test_a_tunnel_that_was_given_up_is_not_opened(proxy: Proxy, upstream: Http2Server) -> None:
+    """The endpoint's SETTINGS are there with the first answer; the tunnel waits for the loop's next turn alone."""
+    client = await connect_http2(proxy.port)
+    await client.send(client.head(1, get()))
+    await client.read_message(1)
+    await client.send(client.head(3, WEBSOCKET, end=False), b"\0\0\4\3\0\0\0\0\3\0\0\0\x08")
+    await client.send(client.head(5, get()))
+    await client.read_message(5)
+    await client.send(client.head(7, get()))
+    await client.read_message(7)
+    assert not upstream.open_streams
+
+
+async def test_a_client_that_never_reads_an_answer_is_not_waited_for_for_ever(proxy: Proxy) -> None:
+    client = await connect_http2(proxy.port, (INITIAL_WINDOW_SIZE, 0))
+    await client.send(client.head(1, get("/size/1000")))
+    found = await client.read_until(RST_STREAM, GOAWAY)
+    assert found is not None
+    assert (found.kind, found.code) == (RST_STREAM, 8)
+
+
+async def test_a_refused_websocket_whose_client_goes_on_is_reset(proxy: Proxy, upstream: Http2Server) -> None:
+    upstream.on_request = lambda connection, stream, request: connection.answer(stream, [(b":status", b"403")], b"no")
+    client = await connect_http2(proxy.port)
+    await client.send(client.head(1, WEBSOCKET, end=False))
+    assert (await client.read_message(1)).status == 403
+    found = await client.read_until(RST_STREAM)
+    assert found is not None
+    assert found.code == 0
+
+
+PIECE = bytes(16_384)
+BEYOND_THE_WINDOW = CONNECTION_WINDOW_BYTES // len(PIECE) + 200
+
+
+async def test_bodies_behind_malformed_heads_leave_the_windows_as_they_were(proxy: Proxy) -> None:
+    client = await connect_http2(proxy.port)
+    for number in range(1, 2 * BEYOND_THE_WINDOW, 2):
+        malformed = client.head(number, get("/", "POST", ("host", "b.test")), end=False)
+        await client.send(malformed + data(number, PIECE, end=True))
+        assert (await client.read_message(number)).status == 400
+    await client.send(client.head(number + 2, get("/echo", "POST"), end=False), data(number + 2, PIECE, end=True))
+    assert len((await client.read_message(number + 2)).body) == len(PIECE)
+
+
+async def test_bodies_behind_malformed_answers_leave_the_windows_as_they_were(
+    proxy: Proxy, upstream: Http2Server
+) -> None:
+    upstream.on_request = lambda connection, stream, request: connection.answer(stream, [(b":status", b"999")], PIECE)
+    client = await connect_http2(proxy.port)
+    for number in range(1, 2 * BEYOND_THE_WINDOW, 2):
+        await client.send(client.head(number, get()))
+        assert (await client.read_message(number)).status == 502
+    upstream.on_request = None
+    await client.send(client.head(number + 2, get("/size/16384")))
+    assert len((await client.read_message(number + 2)).body) == len(PIECE)

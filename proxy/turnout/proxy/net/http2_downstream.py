@@ -6,6 +6,7 @@ then it is closed as soon as no stream is left.
 """
 
 import asyncio
+from sys import maxsize
 
 from turnout.proxy.errors import MALFORMED, OVERLOADED, Failure
 from turnout.proxy.exchange import Exchange
@@ -40,6 +41,11 @@ class Http2Downstream(Http2Connection):
         self.peer = peer
         self.wake = NEVER
         self.session = Session(self, server=True, max_head_bytes=worker.options.max_head_bytes, now=now)
+
+    @property
+    def idle_timeout_s(self) -> float:
+        """Of its streams."""
+        return self._worker.options.idle_timeout_s
 
     def __repr__(self) -> str:
         return f"<Http2Downstream {len(self._streams)} streams>"
@@ -107,10 +113,10 @@ class Http2Downstream(Http2Connection):
             if trailers is not None:
                 head.trailers = read_trailers(trailers)
         except MalformedError as error:
-            self._refuse(stream, MALFORMED, str(error))
+            self._refuse(stream, MALFORMED, str(error), len(data))
             return
         except RefusedError as error:
-            self._refuse(stream, error.failure, "")
+            self._refuse(stream, error.failure, "", len(data))
             return
         stream.exchange = exchange = Exchange(self._listener.scope, worker.services, stream, head, self._last_active)
         if head.upgrade:
@@ -123,8 +129,11 @@ class Http2Downstream(Http2Connection):
         if self._listener.closing:
             self.drain()
 
-    def _refuse(self, stream: "DownstreamStream", failure: Failure, reason: str) -> None:
+    def _refuse(self, stream: "DownstreamStream", failure: Failure, reason: str, came: int) -> None:
+        """Answer a head that can't be read; so many bytes of the body came with it, and go nowhere."""
         worker = self._worker
+        if came:
+            stream.take(came)
         worker.services.counters.add(Word.MALFORMED_TOTAL)
         stream.exchange = exchange = Exchange(
             self._listener.scope, worker.services, stream, RequestHead(), self._last_active
@@ -206,7 +215,7 @@ class Http2Downstream(Http2Connection):
 class DownstreamStream(Stream):
     """One stream of a client: the downstream of its exchange."""
 
-    __slots__ = ("_early", "_trailers", "exchange", "peer")
+    __slots__ = ("_early", "_trailers", "_unread", "_unread_until", "exchange", "peer")
     _connection: Http2Downstream
 
     def __init__(self, connection: Http2Downstream, stream_id: int) -> None:
@@ -219,6 +228,9 @@ class DownstreamStream(Stream):
         self.peer = connection.peer
         self._trailers: Fields = NO_FIELDS
         self._early = b""
+        self._unread, self._unread_until = maxsize, 0.0
+        """How much of its answer the client had not taken when that was last looked at, once the exchange had ended,
+        and until when it has to take more."""
 
     def __repr__(self) -> str:
         return f"<DownstreamStream {self.id} {self.exchange!r}>"
@@ -266,9 +278,23 @@ class DownstreamStream(Stream):
     def on_timer(self, now: float) -> None:
         if self.exchange is not None:
             self.exchange.on_timer(now)
+        elif now >= self._unread_until:
+            self._on_unread(now)
+
+    def _on_unread(self, now: float) -> None:
+        """The exchange has ended, and not the stream: the client takes its answer slowly, or not at all."""
+        connection, queued = self._connection, self.queued_bytes()
+        if self._unread < 0:
+            connection.close_now()  # it does not even take that the stream has ended
+        elif queued < self._unread:
+            self._unread = queued
+        else:
+            self._unread = -1
+            self.reset(Error.CANCEL)
+        self._unread_until = now + connection.idle_timeout_s
 
     def next_deadline(self) -> float:
-        return self.exchange.next_deadline() if self.exchange is not None else NEVER
+        return self.exchange.next_deadline() if self.exchange is not None else self._unread_until
 
     def held_bytes(self) -> int:
         return self.exchange.held_bytes() if self.exchange is not None else 0
@@ -344,6 +370,9 @@ class DownstreamStream(Stream):
         if exchange is not None and exchange.tunnel:
             self.send(b"", True)
             self.reset_when_sent(Error.CANCEL)
+        elif exchange is not None and exchange.head.upgrade:
+            # No tunnel came of it, whose request ends with its head; the stream has not.
+            self.reset_when_sent(Error.NO_ERROR if exchange.status else Error.CANCEL)
         elif not request_ended:
             # The answer is whole; the rest of the request is not wanted (RFC 9113 §8.1).
             self.reset_when_sent(Error.NO_ERROR)

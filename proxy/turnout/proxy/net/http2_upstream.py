@@ -157,6 +157,8 @@ class Http2Upstream(Http2Connection):
                 head.trailers = self._pool.shared.heads.trailers.read(trailers)
         except MalformedError as error:
             stream.on_malformed(str(error))
+            if data:
+                stream.take(len(data))
         else:
             stream.on_response(head, data, end)
 
@@ -233,6 +235,8 @@ class Http2Upstream(Http2Connection):
             self.call_soon(self._open_known_tunnel, stream)
 
     def _open_known_tunnel(self, stream: "UpstreamStream") -> None:
+        if not stream.is_wanted:
+            return  # its exchange has ended while it waited
         if self.session.peer_takes_tunnels:
             stream.open(b"", False)
         else:
@@ -317,6 +321,10 @@ class UpstreamStream(Stream):
         self._let_go()
         if self.id:
             self.reset(Error.CANCEL)
+
+    @property
+    def is_wanted(self) -> bool:
+        return self._exchange is not None
 
     def _let_go(self) -> None:
         if self._exchange is not None:
