@@ -14,6 +14,10 @@ class FakePool:
 
     def __init__(self) -> None:
         self.asked = 0
+        self.is_reloaded = False
+
+    def may_keep(self, connection: Any) -> bool:
+        return not self.is_reloaded
 
     def make_shared(self, cluster: Any, endpoint: Any) -> None:
         self.asked += 1
@@ -83,8 +87,9 @@ class World:
             else:
                 self.shared.connect(cast(Any, exchange), cast(Any, FakeCluster()), cast(Any, "endpoint"))
 
-    def connect(self) -> None:
+    def connect(self, lent: int = 0) -> None:
         connection = FakeConnection("endpoint")
+        connection.lent = lent
         connection.shared = self.shared
         self.connections.append(connection)
         self.shared.on_connected(cast(Any, connection))
@@ -177,6 +182,29 @@ def test_when_the_worker_ends_the_connections_of_all_endpoints_retire(world: Wor
         world.shared.on_connected(cast(Any, connection))
     world.shared.close()
     assert [connection.retired for connection in world.connections] == [True, True, True]
+
+
+def test_a_connection_that_was_made_with_what_a_reload_has_replaced_is_for_those_alone_who_wait(world: World) -> None:
+    world.want(2)
+    world.pool.is_reloaded = True
+    world.connect()
+    assert world.count("ready") == 2
+    assert world.connections[0].retired
+    adopted = FakeConnection("endpoint")
+    adopted.shared = world.shared
+    world.shared.adopt(cast(Any, adopted))
+    assert (adopted.lent, adopted.retired) == (1, True)
+
+
+@pytest.mark.parametrize(("room", "made"), [(0, 1), (1, 3)])
+def test_where_a_connection_has_little_room_another_is_made_for_who_still_waits(room: int, made: int) -> None:
+    """But not for ever, at an endpoint that takes nobody."""
+    world = World()
+    world.want(3)
+    for _ in range(3):
+        if len(world.connections) < world.pool.asked:
+            world.connect(MAX_STREAMS - room)
+    assert (world.pool.asked, world.count("ready")) == (made, 3 * room)
 
 
 def test_a_new_connection_keeps_to_what_the_endpoint_allowed_of_late() -> None:

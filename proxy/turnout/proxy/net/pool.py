@@ -103,7 +103,7 @@ class Pool:
     def put(self, connection: UpstreamConnection) -> None:
         """Keep a connection for the next request."""
         endpoint = connection.endpoint
-        if endpoint.removed or ((self._tls or connection.tls) and self._is_outdated(connection)):
+        if not self.may_keep(connection):
             connection.close()
             return
         idle = self._idle.get(endpoint)
@@ -114,6 +114,12 @@ class Pool:
         wake = connection.idle_since + connection.idle_timeout_s
         if wake < connection.wake:
             self.timers.wake_at(connection, wake)
+
+    def may_keep(self, connection: AnyConnection) -> bool:
+        """Whether it may be lent again: its endpoint is still one, and the TLS on it is the cluster's."""
+        if connection.endpoint.removed:
+            return False
+        return not (self._tls or connection.tls) or not self._is_outdated(connection)
 
     def drop(self, endpoint: Endpoint) -> None:
         """An endpoint is gone: close its idle connections; those in use are closed when they come back."""

@@ -98,7 +98,11 @@ class SharedConnections:
         place = self._places[connection.endpoint]
         place.connecting -= 1
         place.connections.append(connection)
+        waiting = len(place.waiting)
         self.on_room(connection)
+        if len(place.waiting) < waiting:  # one that takes nobody may be the first of many such
+            self._make_enough(place, connection.cluster, connection.endpoint)
+        self._retire_outdated(connection)
 
     def on_failed(self, cluster: Cluster, endpoint: Endpoint, reason: str) -> None:
         """A connection could not be made. As many of those who wait hear of it as no other one is made for."""
@@ -119,7 +123,14 @@ class SharedConnections:
         if place is None:
             place = self._places[connection.endpoint] = Place()
         place.connections.append(connection)
-        return connection.lend()
+        stream = connection.lend()
+        self._retire_outdated(connection)
+        return stream
+
+    def _retire_outdated(self, connection: Http2Upstream) -> None:
+        """A reload may have come while it was made: then it is for those alone who have waited for it."""
+        if not self._pool.may_keep(connection):
+            connection.retire()
 
     def retire(self, is_outdated: Callable[[Http2Upstream], bool]) -> None:
         """Lend those no more."""
