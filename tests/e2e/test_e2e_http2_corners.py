@@ -4,11 +4,12 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 from actors.echo import Echo
-from actors.http2_server import Http2Server
-from actors.http2_wire import GOAWAY, HEADERS, INITIAL_WINDOW_SIZE, RST_STREAM, connect_http2, data
-from actors.proxy import Proxy
+from actors.http2_server import Connection, Http2Server, Request
+from actors.http2_wire import DATA, GOAWAY, HEADERS, INITIAL_WINDOW_SIZE, RST_STREAM, connect_http2, data
+from actors.proxy import Proxy, until
 from actors.wire import Fields
 
+from turnout.proxy.http1.response import MAX_INTERIM
 from turnout.proxy.http2.session import CONNECTION_WINDOW_BYTES
 
 RULES = """
@@ -22,6 +23,14 @@ kind: HTTPRoute
 metadata: {{name: all}}
 spec: {{rules: [{{name: all, backendRefs: [{{name: model}}]}}]}}
 """
+POLICY = """
+---
+apiVersion: turnout.dev/v1alpha1
+kind: RoutePolicy
+metadata: {{name: again}}
+spec: {{idempotent: true, grpcRetry: {{codes: [UNAVAILABLE], attempts: 1}}}}
+"""
+USE = "{type: ExtensionRef, extensionRef: {group: turnout.dev, kind: RoutePolicy, name: again}}"
 Start = Callable[..., Proxy]
 
 
@@ -124,3 +133,50 @@ async def test_bodies_behind_malformed_answers_leave_the_windows_as_they_were(
     upstream.on_request = None
     await client.send(client.head(number + 2, get("/size/16384")))
     assert len((await client.read_message(number + 2)).body) == len(PIECE)
+
+
+async def test_interim_answers_without_end_are_malformed(proxy: Proxy, upstream: Http2Server) -> None:
+    def answer(connection: Connection, stream: int, request: Request) -> None:
+        for number in range(1_000):
+            connection.begin(stream, [(b":status", b"103"), (b"link", b"</%d>" % number)])
+
+    upstream.on_request = answer
+    client = await connect_http2(proxy.port)
+    await client.send(client.head(1, get()))
+    message = await client.read_message(1)
+    assert (message.status, len(message.interim)) == (502, MAX_INTERIM)
+
+
+async def test_an_upload_that_is_answered_before_it_is_taken_is_ended(proxy: Proxy, upstream: Http2Server) -> None:
+    upstream.window = 0
+    client = await connect_http2(proxy.port)
+    await client.send(client.head(1, get()))  # with it comes the endpoint's window
+    await client.read_message(1)
+    await client.send(client.head(3, get("/", "POST"), end=False), data(3, PIECE, end=True))
+    assert (await client.read_message(3)).status == 200
+    await until(lambda: upstream.requests[1].reset == 8)
+
+
+async def test_who_waits_for_an_endpoint_with_one_stream_a_connection_gets_another_connection(
+    start_proxy: Start,
+) -> None:
+    async with Http2Server(max_streams=1) as upstream:
+        proxy = start_proxy(RULES.format(protocol="h2c", port=upstream.port))
+        client = await connect_http2(proxy.port)
+        await client.send(client.head(1, get()))
+        await client.read_message(1)
+        await client.send(*[client.head(number, get("/wait")) for number in (3, 5, 7)])
+        await until(lambda: upstream.open_streams == 3, 3)
+
+
+async def test_the_head_of_a_grpc_answer_does_not_wait_while_the_client_may_wait_for_it(start_proxy: Start) -> None:
+    async with Http2Server() as upstream:
+        retrying = RULES.replace("{{name: all, backend", "{{name: all, filters: [{use}], backend") + POLICY
+        proxy = start_proxy(retrying.format(protocol="h2c", port=upstream.port, use=USE))
+        client = await connect_http2(proxy.port)
+        await client.send(client.head(1, get("/echo", "POST", ("content-type", "application/grpc")), end=False))
+        assert await client.read_until(HEADERS)
+        await client.send(data(1, b"message"))
+        found = await client.read_until(DATA)
+        assert found is not None
+        assert found.payload == b"message"

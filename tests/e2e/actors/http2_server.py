@@ -46,6 +46,8 @@ class Http2Server:
         self.port = port
         self.tunnels = tunnels
         self.max_streams = max_streams
+        self.window = 1 << 20
+        """How much of a body each stream of a connection to come may send at once."""
         self.requests: list[Request] = []
         self.connections: list[Connection] = []
         """All that were made, the open ones and the others."""
@@ -113,7 +115,7 @@ class Connection(asyncio.Protocol):
         self._server.connections.append(self)
         values = {
             h2.settings.SettingCodes.ENABLE_CONNECT_PROTOCOL: int(self._server.tunnels),
-            h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 1 << 20,
+            h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: self._server.window,
         }
         limit = {h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS: self._server.max_streams}
         self._h2.local_settings = h2.settings.Settings(client=False, initial_values=values | limit)

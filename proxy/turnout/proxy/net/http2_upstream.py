@@ -15,6 +15,7 @@ from turnout.proxy.cluster.endpoint import Endpoint
 from turnout.proxy.exchange import Exchange
 from turnout.proxy.http.fields import MalformedError
 from turnout.proxy.http.head import NO_FIELDS, Data, Fields, RequestHead, ResponseHead
+from turnout.proxy.http1.response import MAX_INTERIM
 from turnout.proxy.http2.encode import request_fields, trailer_fields
 from turnout.proxy.http2.fields import FieldTuple
 from turnout.proxy.http2.session import Error, Session
@@ -255,7 +256,7 @@ class Http2Upstream(Http2Connection):
 class UpstreamStream(Stream):
     """One stream at an endpoint: the upstream of its exchange. It is lent until it is given back, aborted or gone."""
 
-    __slots__ = ("_answered", "_exchange", "_head", "_trailers")
+    __slots__ = ("_answered", "_exchange", "_head", "_interim", "_trailers")
     _connection: Http2Upstream
 
     def __init__(self, connection: Http2Upstream) -> None:
@@ -268,6 +269,7 @@ class UpstreamStream(Stream):
         self._trailers: Fields = NO_FIELDS
         """Those of the answer, as its head has them."""
         self._answered = False
+        self._interim = 0
 
     def __repr__(self) -> str:
         return f"<UpstreamStream {self.id} {self._exchange!r}>"
@@ -313,8 +315,10 @@ class UpstreamStream(Stream):
         return self.queued_bytes()
 
     def give_back(self, now: float) -> None:
-        """Both messages are complete."""
+        """Both messages are complete; what the endpoint has not taken of the request by now, it does not want."""
         self._let_go()
+        if self.queued_bytes():
+            self.reset(Error.CANCEL)
 
     def abort(self) -> None:
         """Nothing more is wanted from it."""
@@ -365,7 +369,10 @@ class UpstreamStream(Stream):
         exchange.on_interim(head)
 
     def on_interim(self, head: ResponseHead) -> None:
-        if self._exchange is not None:
+        self._interim += 1
+        if self._interim > MAX_INTERIM:
+            self.on_malformed("too many interim responses")
+        elif self._exchange is not None:
             self._exchange.on_interim(head)
 
     def on_data(self, data: bytes, end: bool) -> None:
