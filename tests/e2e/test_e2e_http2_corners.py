@@ -1,16 +1,30 @@
 """What few clients and endpoints do over HTTP/2, and any may: nobody else may suffer from it, and it must end."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 
 import pytest
 from actors.echo import Echo
 from actors.http2_server import Connection, Http2Server, Request
-from actors.http2_wire import DATA, GOAWAY, HEADERS, INITIAL_WINDOW_SIZE, RST_STREAM, connect_http2, data
+from actors.http2_wire import (
+    DATA,
+    GOAWAY,
+    HEADERS,
+    INITIAL_WINDOW_SIZE,
+    PING,
+    RST_STREAM,
+    Http2Wire,
+    connect_http2,
+    data,
+    frame,
+    window,
+)
 from actors.proxy import Proxy, until
 from actors.wire import Fields
 
 from turnout.proxy.http1.response import MAX_INTERIM
 from turnout.proxy.http2.session import CONNECTION_WINDOW_BYTES
+from turnout.proxy.net.http2_downstream import LINGER_S
 
 RULES = """
 apiVersion: turnout.dev/v1alpha1
@@ -180,3 +194,39 @@ async def test_the_head_of_a_grpc_answer_does_not_wait_while_the_client_may_wait
         found = await client.read_until(DATA)
         assert found is not None
         assert found.payload == b"message"
+
+
+async def ask_and_look_away(port: int, size: int, *more: bytes) -> Http2Wire:
+    """A client that takes all that it gets, but does not read it yet."""
+    client = await connect_http2(port, (INITIAL_WINDOW_SIZE, 1 << 30))
+    client.wire.writer.transport.pause_reading()
+    await client.send(window(0, 1 << 30), client.head(1, get(f"/size/{size}")), *more)
+    return client
+
+
+async def test_the_end_of_a_connection_leaves_a_slow_client_the_time_to_read(start_proxy: Start) -> None:
+    """Of whatever size the answer is: of some the last bytes are not with the kernel yet."""
+    async with Http2Server() as upstream:
+        proxy = start_proxy(RULES.format(protocol="h2c", port=upstream.port))
+        sizes = range(1_000_000, 5_000_000, 100_000)
+        clients = [await ask_and_look_away(proxy.port, size, frame(GOAWAY, payload=bytes(8))) for size in sizes]
+        await asyncio.sleep(3 * LINGER_S)
+        for client, size in zip(clients, sizes, strict=True):
+            client.wire.writer.transport.resume_reading()
+            assert len((await client.read_message(1, update=False)).body) == size
+
+
+async def test_who_floods_and_does_not_read_leaves_no_trace(start_proxy: Start) -> None:
+    async with Http2Server() as upstream:
+        proxy = start_proxy(RULES.format(protocol="h2c", port=upstream.port))
+        client = await ask_and_look_away(proxy.port, 64 << 20)
+        await until(lambda: upstream.requests and upstream.connections[0].is_stalled(1))
+        await client.send(*[frame(PING, payload=bytes(8))] * 1_100)
+
+        async def is_ended() -> bool:
+            return "turnout_http2_floods_total 1" in (await proxy.admin("/metrics"))[1]
+
+        await until(is_ended)
+        client.wire.writer.transport.resume_reading()
+        assert len(await client.wire.read_rest()) < 64 << 20
+        assert "Traceback" not in proxy.events()

@@ -175,6 +175,10 @@ class Connection(asyncio.Protocol):
         outgoing.ends, outgoing.trailers = True, trailers
         self._send_on()
 
+    def is_stalled(self, stream: int) -> bool:
+        """Whether the proxy takes no more of an answer for now."""
+        return self._h2.local_flow_control_window(stream) == 0
+
     # What comes
 
     def _on(self, event: Any) -> None:

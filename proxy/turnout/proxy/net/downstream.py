@@ -8,10 +8,8 @@ the client's hands.
 """
 
 import asyncio
-import fcntl
 import socket
 import struct
-import termios
 from typing import cast
 
 from turnout.proxy.errors import HEAD_TIMEOUT, OVERLOADED, Failure
@@ -25,6 +23,7 @@ from turnout.proxy.net.context import ListenerContext
 from turnout.proxy.net.http2_downstream import Http2Downstream
 from turnout.proxy.net.timers import NEVER
 from turnout.proxy.net.tls.handshake import find_tls, speaks_http2
+from turnout.proxy.net.unsent import has_unsent
 from turnout.proxy.telemetry.layout import Word
 
 LINGER_S = 1.0
@@ -36,7 +35,6 @@ LOOK_S = 1.0
 """While a client is not read from, its end is not told by the loop: so we look, about that often."""
 _LEFT = (7, 8)
 """Linux's TCP_CLOSE and TCP_CLOSE_WAIT: it reset the connection, or closed its side."""
-_COUNT = struct.Struct("i")
 _RESET = struct.pack("ii", 1, 0)
 
 
@@ -306,7 +304,9 @@ class DownstreamConnection:
         self._worker.timers.wake_at(self, self._closing_at + LINGER_S)
 
     def _on_linger(self, now: float) -> float:
-        if now < self._cut_at and (self._transport.get_write_buffer_size() or (self._is_tls and self._has_unsent())):
+        if now < self._cut_at and (
+            self._transport.get_write_buffer_size() or (self._is_tls and has_unsent(self._transport))
+        ):
             return now + LINGER_S
         self._transport.abort()
         return NEVER
@@ -344,15 +344,6 @@ class DownstreamConnection:
             return sock is None or sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] in _LEFT
         except OSError:
             return True
-
-    def _has_unsent(self) -> bool:
-        """Whether the kernel has bytes that the client has not acknowledged. A TLS transport does not tell of those
-        that it has handed to the one below it; that one has some only while the kernel takes no more."""
-        sock = self._transport.get_extra_info("socket")
-        try:
-            return sock is not None and _COUNT.unpack(fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4)))[0] > 0
-        except OSError:
-            return False
 
     def _resume(self, why: int) -> None:
         if self._paused_by:

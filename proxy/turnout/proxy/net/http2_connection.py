@@ -102,14 +102,16 @@ class Stream:
 class Http2Connection(asyncio.Protocol):
     """The asyncio protocol of a connection that speaks HTTP/2. Who derives from it handles the session's events."""
 
-    __slots__ = ("__weakref__", "_clock", "_flushing", "_full", "_transport", "call_soon", "sending", "session")
+    __slots__ = (
+        "__weakref__", "_clock", "_ending", "_flushing", "_full", "_transport", "call_soon", "sending", "session",
+    )  # fmt: skip
 
     session: Session
 
     def __init__(self, loop: asyncio.AbstractEventLoop, clock: Callable[[], float]) -> None:
         self.call_soon = loop.call_soon
         self._clock = clock
-        self._flushing = self._full = False
+        self._ending = self._flushing = self._full = False
         self.sending: set[Stream] = set()
         """Streams to be looked at by the next flush."""
         self._transport = cast(asyncio.Transport, None)
@@ -135,7 +137,7 @@ class Http2Connection(asyncio.Protocol):
         """Write what can be written, and tell who is blocked, or no longer so."""
         self._flushing = False
         transport, session = self._transport, self.session
-        if transport.is_closing():
+        if self._ending or transport.is_closing():
             return
         while not self._full:
             data = session.take(self._clock())
@@ -146,6 +148,7 @@ class Http2Connection(asyncio.Protocol):
             for stream in tuple(self.sending):
                 stream.settle()
         if session.ended:
+            self._ending = True  # a transport that is full gets no more, not even why
             self.close()
 
     def close(self) -> None:

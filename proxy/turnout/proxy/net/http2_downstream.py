@@ -19,6 +19,7 @@ from turnout.proxy.http2.session import Error, Session
 from turnout.proxy.net.context import ListenerContext
 from turnout.proxy.net.http2_connection import HIGH_BYTES, Http2Connection, Stream
 from turnout.proxy.net.timers import NEVER
+from turnout.proxy.net.unsent import has_unsent
 from turnout.proxy.telemetry.layout import Word
 
 LINGER_S = 1.0
@@ -27,7 +28,7 @@ LINGER_S = 1.0
 class Http2Downstream(Http2Connection):
     """The connection. `start` comes first, with the bytes that were read by then."""
 
-    __slots__ = ("_last_active", "_listener", "_shutting_down", "_streams", "_worker", "peer", "wake")
+    __slots__ = ("_cut_at", "_last_active", "_listener", "_shutting_down", "_streams", "_worker", "peer", "wake")
 
     def __init__(self, listener: ListenerContext, transport: asyncio.Transport, peer: Peer) -> None:
         worker = listener.worker
@@ -37,6 +38,7 @@ class Http2Downstream(Http2Connection):
         self._transport = transport
         self._streams: dict[int, DownstreamStream] = {}
         self._shutting_down = False
+        self._cut_at = 0.0
         self._last_active = now = worker.clock()
         self.peer = peer
         self.wake = NEVER
@@ -79,8 +81,7 @@ class Http2Downstream(Http2Connection):
 
     def on_timer(self, now: float) -> float:
         if self.session.ended:
-            self._transport.abort()
-            return NEVER
+            return self._on_linger(now)
         if self._streams:
             return self._wake_streams(now)
         deadline = self._last_active + self._worker.options.downstream_idle_timeout_s
@@ -90,6 +91,15 @@ class Http2Downstream(Http2Connection):
             self.drain()
             return now + self._worker.options.head_timeout_s  # for who does not answer the PING
         self._transport.abort()
+        return NEVER
+
+    def _on_linger(self, now: float) -> float:
+        """Closed from our side: the client has the time to read what was written before."""
+        transport = self._transport
+        is_tls = not transport.can_write_eof()
+        if now < self._cut_at and (transport.get_write_buffer_size() or (is_tls and has_unsent(transport))):
+            return now + LINGER_S
+        transport.abort()
         return NEVER
 
     def _wake_streams(self, now: float) -> float:
@@ -195,7 +205,9 @@ class Http2Downstream(Http2Connection):
             self._transport.write_eof()
         else:
             self._transport.close()
-        self.wake_at(self._clock() + LINGER_S)
+        now = self._clock()
+        self._cut_at = now + self.idle_timeout_s
+        self.wake_at(now + LINGER_S)
 
     def close_now(self) -> None:
         self._transport.abort()
