@@ -50,7 +50,6 @@ OWN = [
     ((b"traceparent", b"not one"),),
     ((b"x-request-id", b"x" * 500),),
     (trace(7), trace(8)),
-    ((b"grpc-timeout", b"5S"), (b"grpc-timeout", b"6S")),
 ]
 
 
@@ -62,6 +61,14 @@ def test_a_head_that_is_known_but_for_its_own_fields_says_what_a_new_one_says(ow
     for at in range(4):
         heads.read(call(trace(at), (b"grpc-timeout", b"%dm" % at)), end)
         assert describe(heads.read(call(*own), end)) == fresh
+
+
+def test_two_deadlines_of_a_call_are_none_also_where_its_head_is_known() -> None:
+    heads = RequestHeads(65_536)
+    for _ in range(4):
+        heads.read(call((b"grpc-timeout", b"5S")), False)
+        with pytest.raises(MalformedError, match="twice"):
+            heads.read(call((b"grpc-timeout", b"5S"), (b"grpc-timeout", b"6S")), False)
 
 
 def test_a_secret_stays_one_and_makes_none_of_others() -> None:

@@ -110,7 +110,7 @@ class RequestHeads:
         cookies: list[bytes] = []
         pseudo: dict[bytes, bytes] = {}
         host: bytes | None = None
-        timeout = b""
+        timeouts: list[bytes] = []
         for name, value in fields:
             if name[0] == _COLON:
                 pseudo[name] = value
@@ -122,8 +122,8 @@ class RequestHeads:
                     continue
                 if name == b"content-type" and value.startswith(_GRPC):
                     head.grpc = value == _GRPC or value[len(_GRPC) : len(_GRPC) + 1] in (b"+", b";")
-                elif name == b"grpc-timeout" and not timeout:
-                    timeout = value
+                elif name == b"grpc-timeout":
+                    timeouts.append(value)
                     continue
                 kept.append((name, value))
                 continue
@@ -140,12 +140,14 @@ class RequestHeads:
                     head.trace_id = read_trace_id(value)
         if cookies:
             kept.append((b"cookie", b"; ".join(cookies)))  # §8.2.3
-        if timeout:
-            if head.grpc:
-                head.grpc_timeout = timeout
-                head.marks |= _GRPC_TIMEOUT
+        if timeouts:
+            if not head.grpc:
+                kept += [(b"grpc-timeout", value) for value in timeouts]
+            elif len(timeouts) > 1:
+                raise MalformedError("grpc-timeout is there twice")
             else:
-                kept.append((b"grpc-timeout", timeout))
+                head.grpc_timeout = timeouts[0]
+                head.marks |= _GRPC_TIMEOUT
         head.set_fields(kept)
         self._apply_target(head, pseudo, host)
         if not end and not head.marks & _LENGTH and not head.upgrade:

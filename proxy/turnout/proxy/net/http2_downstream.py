@@ -239,7 +239,7 @@ class DownstreamStream(Stream):
         self.exchange: Exchange | None = None
         self.peer = connection.peer
         self._trailers: Fields = NO_FIELDS
-        self._early = b""
+        self._early = bytearray()
         self._unread, self._unread_until = maxsize, 0.0
         """How much of its answer the client had not taken when that was last looked at, once the exchange had ended,
         and until when it has to take more."""
@@ -273,10 +273,10 @@ class DownstreamStream(Stream):
 
     def _send_early(self) -> None:
         """The tunnel is there."""
-        early, self._early = self._early, b""
+        early, self._early = self._early, bytearray()
         self.release()
         if early and self.exchange is not None:
-            self.exchange.on_downstream_tunnel_data(early)
+            self.exchange.on_downstream_tunnel_data(bytes(early))
 
     def on_gone(self) -> None:
         """The stream is over, or the connection is."""
@@ -309,7 +309,7 @@ class DownstreamStream(Stream):
         return self.exchange.next_deadline() if self.exchange is not None else self._unread_until
 
     def held_bytes(self) -> int:
-        return self.exchange.held_bytes() if self.exchange is not None else 0
+        return len(self._early) + (self.exchange.held_bytes() if self.exchange is not None else 0)
 
     def on_blocked(self, blocked: bool) -> None:
         if self.exchange is not None:
