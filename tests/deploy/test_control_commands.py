@@ -23,7 +23,7 @@ from envoy.service.discovery.v3.discovery_pb2 import DiscoveryRequest, Discovery
 from turnout.deploy.cli import COMMANDS, main
 from turnout.deploy.commands import control as control_command
 from turnout.rules.examples import examples_path
-from turnout.xds.resources import CLUSTER, ENDPOINTS, ROUTES, TYPES
+from turnout.xds.resources import CLUSTER, ENDPOINTS, ROUTES, SECRET, TYPES
 
 LOCAL = ("--xds=127.0.0.1:0", "--api=127.0.0.1:0")
 START_S = 30
@@ -122,7 +122,7 @@ class Client:
         self._task = asyncio.create_task(self._run())
 
     async def _run(self) -> None:
-        for type_url in TYPES:
+        for type_url in (kind for kind in TYPES if kind != SECRET):
             request = DiscoveryRequest(type_url=type_url, resource_names=ASKED.get(type_url, ()))
             request.node.id = self._node
             await self._call.write(request)

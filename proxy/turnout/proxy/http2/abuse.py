@@ -11,6 +11,8 @@ CONTROL_BURST, CONTROL_RATE = 2_000.0, 100.0
 """Frames without a message: so many at once, and so many a second."""
 EARNED = 10.0
 """What a message, or a piece of one, adds to that, up to the burst."""
+BYTES_A_FRAME = 1_600
+"""So many bytes of a body that we send earn one more: who takes it may answer each DATA frame of 16 KiB by ten."""
 RESET_BURST, RESET_RATE = 1_000.0, 50.0
 """Streams that the peer may reset, likewise. Clients that give up all their requests at once are no attack."""
 

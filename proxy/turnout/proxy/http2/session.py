@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import ngh2
 
 from turnout.proxy.http.head import NO_SECRETS, Data, Fields
-from turnout.proxy.http2.abuse import EARNED, Abuse
+from turnout.proxy.http2.abuse import BYTES_A_FRAME, EARNED, Abuse
 from turnout.proxy.http2.fields import FieldTuple
 
 Event = Any
@@ -297,7 +297,7 @@ class Session:
     ) -> None:
         """`respond` with all of the body, which is not empty, and what trailers there are."""
         connection = self._connection
-        self._abuse.control += EARNED
+        self._abuse.control += EARNED + len(data) // BYTES_A_FRAME
         try:
             connection.send_response(stream_id, _conceal(fields, secrets) if secrets else fields)
             if trailers:
@@ -316,7 +316,7 @@ class Session:
 
     def send(self, stream_id: int, data: Data, *, end: bool) -> None:
         """More of the body."""
-        self._abuse.control += EARNED
+        self._abuse.control += EARNED + len(data) // BYTES_A_FRAME
         try:
             self._connection.send_data(stream_id, data, end_stream=end)
         except ngh2.NGH2Error:
