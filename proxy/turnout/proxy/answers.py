@@ -17,23 +17,20 @@ Answer = tuple[ResponseHead, bytes]
 def make_error(failure: Failure, request_id: bytes, reason: str, fields: Fields = NO_FIELDS) -> Answer:
     """The answer to a failure, with `x-envoy-overloaded` where there was too much of something (Envoy)."""
     head = ResponseHead([(b"content-type", b"application/json"), *fields], failure.status)
-    if failure.flag in _OVERLOADED:
-        head.add(b"x-envoy-overloaded", b"true")
+    _tell_overload(head, failure)
     return head, encode_error(failure, request_id, reason)
 
 
 def make_grpc_error(failure: Failure, request_id: bytes, reason: str, fields: Fields = NO_FIELDS) -> Answer:
     """The same for a gRPC call: a 200 without messages (trailers-only) that has a status."""
     head = ResponseHead([grpc.CONTENT_TYPE, *describe_grpc(failure, request_id, reason), *fields], 200)
-    if failure.flag in _OVERLOADED:
-        head.add(b"x-envoy-overloaded", b"true")
+    _tell_overload(head, failure)
     return head, b""
 
 
 def describe_grpc(failure: Failure, request_id: bytes, reason: str) -> Fields:
     """`grpc-status` and `grpc-message` of a failure."""
-    message = f"{failure.message}: {reason}" if reason else failure.message
-    text = f"{message} ({failure.flag}, request {request_id.decode('latin-1')})"
+    text = f"{_explain(failure, reason)} ({failure.flag}, request {request_id.decode('latin-1')})"
     return grpc.status_fields(grpc_status(failure), text)
 
 
@@ -60,11 +57,19 @@ def make_direct(status: int, body: bytes, edits: Sequence[Edits]) -> Answer:
 
 def encode_error(failure: Failure, request_id: bytes, reason: str) -> bytes:
     """The body of an error answer: `{"error": {"flag", "status", "message", "request_id"}}`."""
-    message = f"{failure.message}: {reason}" if reason else failure.message
     error = {
         "flag": str(failure.flag),
         "status": failure.status,
-        "message": message,
+        "message": _explain(failure, reason),
         "request_id": request_id.decode("latin-1"),
     }
     return msgspec.json.encode({"error": error}) + b"\n"
+
+
+def _explain(failure: Failure, reason: str) -> str:
+    return f"{failure.message}: {reason}" if reason else failure.message
+
+
+def _tell_overload(head: ResponseHead, failure: Failure) -> None:
+    if failure.flag in _OVERLOADED:
+        head.add(b"x-envoy-overloaded", b"true")
