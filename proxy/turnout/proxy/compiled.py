@@ -33,8 +33,8 @@ MODULES = (
     "net/access_log", "net/context", "net/downstream", "net/pool", "net/timers", "net/upstream",
     "route/conditions", "route/domains", "route/edits", "route/entry", "route/groups", "route/mirrors", "route/paths",
     "route/split", "route/switch", "route/table",
-    "shadow/backlog", "shadow/gate", "shadow/governor", "shadow/head", "shadow/pacing", "shadow/shadow",
-    "shadow/shadows", "shadow/tap", "shadow/taps",
+    "shadow/backlog", "shadow/breaker", "shadow/gate", "shadow/governor", "shadow/head", "shadow/pacing",
+    "shadow/shadow", "shadow/shadows", "shadow/tap", "shadow/taps",
     "telemetry/access_log", "telemetry/counters", "telemetry/trace",
 )  # fmt: skip
 """Relative to `turnout.proxy`. Not among them: Structs of msgspec, whose options mypyc would drop; and what tells the

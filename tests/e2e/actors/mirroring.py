@@ -114,6 +114,9 @@ class Shadow:
         self.ways = list(ways) or ["answer"]
         self.port = port
         self.flood_bytes = 1 << 22
+        self.keeps = True
+        """Whether `seen` and `bodies` are kept."""
+        self.requests = 0
         self.seen: list[Message] = []
         self.bodies: list[bytes] = []
         self.received = 0
@@ -122,7 +125,7 @@ class Shadow:
         self._server: asyncio.Server | None = None
 
     def next_way(self) -> str:
-        return self.ways[(len(self.seen) - 1) % len(self.ways)]
+        return self.ways[(self.requests - 1) % len(self.ways)]
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
@@ -183,7 +186,8 @@ class _Connection(asyncio.Protocol):
         end = self._find_end()
         if end < 0:
             return False
-        self._shadow.bodies.append(bytes(self._buffer[:end]))
+        if self._shadow.keeps:
+            self._shadow.bodies.append(bytes(self._buffer[:end]))
         del self._buffer[: end + (5 if self._chunked else 0)]
         way, self._way = self._way, ""
         self._react(way)
@@ -197,7 +201,9 @@ class _Connection(asyncio.Protocol):
         del self._buffer[: at + 4]
         pairs = (line.partition(":") for line in lines)
         message = Message(start, [(name.lower(), value.strip()) for name, _, value in pairs])
-        self._shadow.seen.append(message)
+        self._shadow.requests += 1
+        if self._shadow.keeps:
+            self._shadow.seen.append(message)
         self._chunked = message.get("transfer-encoding") == "chunked"
         self._left = int(message.get("content-length") or 0)
         self._way = self._shadow.next_way()

@@ -8,6 +8,8 @@ import pytest
 from turnout.proxy.cluster.cluster import Cluster
 from turnout.proxy.http.names import Mark
 from turnout.proxy.shadow.backlog import MAX_BEHIND, MAX_TOTAL
+from turnout.proxy.shadow.breaker import MAX_FAILURES
+from turnout.proxy.shadow.pacing import BURST_BYTES, TICK_S
 from turnout.proxy.telemetry.mirrors import MirrorWord
 from turnout.rules.mirroring import Mirror, MirrorLimits
 from turnout.rules.resilience import RateLimit
@@ -159,13 +161,31 @@ def test_an_answer_is_paced_and_goes_on_in_its_turn(make_world: "MakeWorld") -> 
     world = make_world(ONE)
     world.tap().start(b"", True)
     (connection,) = world.made
-    connection.requester.on_response(world.answer(), bytes(600_000), False)
+    size = BURST_BYTES + 1
+    connection.requester.on_response(world.answer(), bytes(size), False)
     assert connection.paused
-    world.pass_time(0.006)
+    world.tap().start(b"", True)
+    assert world.made[1].paused, "it has to line up"
+    world.pass_time(2 * TICK_S)
     assert not connection.paused
-    connection.requester.on_response_body(b"x", True)
-    assert world.count(MirrorWord.BYTES_RECEIVED) == 600_001
+    assert not world.made[1].paused
+    for one in world.made:
+        one.requester.on_response_body(b"x", True)
+    assert world.count(MirrorWord.BYTES_RECEIVED) == size + 2
     world.check_rest()
+
+
+def test_a_mirror_that_fails_every_time_is_skipped_and_comes_back_with_an_answer(make_world: "MakeWorld") -> None:
+    world = make_world(ONE)
+    for _ in range(MAX_FAILURES):
+        world.tap().start(b"", True)
+        world.made[-1].requester.on_upstream_malformed("garbage")
+    assert world.tap() is None
+    assert world.skipped() == {"breaker": 1}
+    world.pass_time(1.1)
+    world.tap().start(b"", True)
+    world.made[-1].requester.on_response(world.answer(503), b"", True)
+    assert world.tap() is not None
 
 
 class Observer:
