@@ -345,7 +345,7 @@ class DownstreamStream(Stream):
             self._connection.schedule_flush()
 
     def send_interim(self, head: ResponseHead) -> None:
-        self._connection.session.send_interim(self.id, response_fields(head))
+        self._connection.session.send_interim(self.id, response_fields(head), head.secrets)
         self._connection.schedule_flush()
 
     def send_body(self, data: Data, end: bool) -> None:
