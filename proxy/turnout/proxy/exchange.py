@@ -288,6 +288,9 @@ class Exchange:
         self.active_at = now = self._services.clock()
         entry = self.entry
         assert entry is not None
+        if self.head.upgrade and self.head.takes_for_tunnel(head.status):
+            self.on_upstream_malformed(f"{head.status} to a WebSocket, which is opened by 101 alone")
+            return
         if entry.retry is not None and head.status in entry.retry.statuses and self._is_retried(entry.retry, head, end):
             return
         if self.head.grpc and self._is_held(GrpcAnswer(head), entry.retry, data, end):
@@ -779,7 +782,9 @@ class Exchange:
             self._redirect(entry.redirect, entry, entry.response_edits)
             return
         assert entry.respond is not None
-        if entry.body is not None:
+        if self.head.takes_for_tunnel(entry.respond.status):
+            self._fail(errors.NO_ROUTE)
+        elif entry.body is not None:
             self._answer(*make_direct(entry.respond.status, entry.body, entry.response_edits), close=False)
         else:
             self.reason = entry.respond.message
