@@ -692,8 +692,8 @@ class Exchange:
 
     def _replace_answer(self, retrying: Retrying, head: ResponseHead, end: bool, outcome: Outcome, reason: str) -> bool:
         """Make another attempt in place of an unwanted answer; whether there is one."""
-        now = self.active_at
-        delay_s = retrying.after_answer(head, self._services.wall(), now, self._request_deadline)
+        now, pushback = self.active_at, None if self._grpc is None else self._grpc.read_pushback()
+        delay_s = retrying.after_answer(head, pushback, self._services.wall(), now, self._request_deadline)
         if delay_s is None:
             self.flag = retrying.flag
             return False
