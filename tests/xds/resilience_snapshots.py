@@ -68,7 +68,10 @@ matches = st.builds(
     headers=st.sampled_from([(), (OF_GRPC,)]),
     per_million=st.sampled_from([None, 250_000]),
 )
-routes = st.builds(s.Route, st.sampled_from(["r", "q"]), matches, forwards)
+identities = st.lists(
+    st.sampled_from(["spiffe://td/ns/apps/*", "spiffe://td/ns/ops/sa/root", "urn:x:y"]), unique=True, max_size=2
+).map(tuple)
+routes = st.builds(s.Route, st.sampled_from(["r", "q"]), matches, forwards, allowed_identities=identities)
 
 probes = st.builds(
     r.Probe,
@@ -197,7 +200,7 @@ def endpoints(host: str, port: int) -> Any:
 def snapshots(draw: st.DrawFn) -> s.Snapshot:
     """Up to three routes on one listener, and the clusters that they name."""
     told = tuple(draw(st.lists(routes, min_size=1, max_size=3)))
-    host = s.VirtualHost("v", draw(st.sampled_from([("*",), ("h.example",)])), told)
+    host = s.VirtualHost("v", draw(st.sampled_from([("*",), ("h.example",)])), told, draw(identities))
     found = tuple(draw(clusters(name)) for name in NAMES)
     tls = draw(st.none() | downstream_tls)
     return s.Snapshot((s.Listener("l", (host,), "127.0.0.1", 8080, tls),), found)

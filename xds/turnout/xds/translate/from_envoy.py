@@ -90,7 +90,8 @@ def _make_listener(told: ToldListener, routes: Configuration, hashes: Hashes) ->
     hosts = []
     for host in routes.hosts:
         site = make_site(told.sent_port, host.domains, hashes, is_tls=told.tls is not None)
-        hosts.append(VirtualHost(host.name, host.domains, raise_routes(host.routes, site)))
+        routes_of_host = raise_routes(host.routes, site)
+        hosts.append(VirtualHost(host.name, host.domains, routes_of_host, host.allowed_identities))
     return Listener(told.name, tuple(hosts), told.address, told.port, told.tls)
 
 

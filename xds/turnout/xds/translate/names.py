@@ -35,6 +35,8 @@ MANAGER_TYPE = f"{EXTENSIONS}filters.network.http_connection_manager.v3.HttpConn
 ROUTER_TYPE = f"{EXTENSIONS}filters.http.router.v3.Router"
 LOCAL_LIMIT_TYPE = f"{EXTENSIONS}filters.http.local_ratelimit.v3.LocalRateLimit"
 FAULT_TYPE = f"{EXTENSIONS}filters.http.fault.v3.HTTPFault"
+IDENTITIES_TYPE = f"{EXTENSIONS}filters.http.rbac.v3.RBAC"
+IDENTITIES_OF_ROUTE_TYPE = f"{EXTENSIONS}filters.http.rbac.v3.RBACPerRoute"
 PREVIOUS_HOSTS_TYPE = f"{EXTENSIONS}retry.host.previous_hosts.v3.PreviousHostsPredicate"
 UPSTREAM_OPTIONS_TYPE = f"{EXTENSIONS}upstreams.http.v3.HttpProtocolOptions"
 UPSTREAM_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
@@ -49,6 +51,7 @@ SYSTEM_CAS = "/etc/ssl/certs/ca-certificates.crt"
 ALPN = ("h2", "http/1.1")
 """What is agreed on with who speaks TLS, the best first."""
 
+IDENTITIES = "envoy.filters.http.rbac"
 LOCAL_LIMIT = "envoy.filters.http.local_ratelimit"
 FAULT = "envoy.filters.http.fault"
 """The names of these filters in the chain, by which a route configures them."""

@@ -17,7 +17,17 @@ from typing import Any, TypeAlias
 from msgspec.structs import replace
 
 from turnout.rules.resilience import LoadBalancing
-from turnout.rules.snapshot import Cluster, Forward, Listener, Origin, Origins, Route, Snapshot, VirtualHost
+from turnout.rules.snapshot import (
+    Cluster,
+    Forward,
+    Listener,
+    Origin,
+    Origins,
+    Respond,
+    Route,
+    Snapshot,
+    VirtualHost,
+)
 from turnout.xds.resources import CLUSTER, ENDPOINTS, LISTENER, ROUTES, Resource, group_resources, make_resource
 from turnout.xds.translate.emit.clusters import is_resolved, make_assignment, make_cluster
 from turnout.xds.translate.emit.listeners import make_api_listener, make_listener, sent_port
@@ -31,6 +41,7 @@ from turnout.xds.translate.reuse import Reuse
 Listeners: TypeAlias = tuple[Listener, ...]
 Names: TypeAlias = tuple[str, ...]
 
+_CLOSED = Respond(403, "only for known identities, which a proxy has to see")
 GRPC_NAMES = "grpc/"
 """Before a hostname, the name of the route configuration of gRPC clients; before a cluster's name, that of theirs."""
 
@@ -191,7 +202,18 @@ def _grpc_hosts(listeners: Listeners) -> Iterator[tuple[str, Listener, VirtualHo
             for domain in host.domains:
                 if "*" not in domain and domain not in taken:
                     taken.add(domain)
-                    yield domain, listener, host
+                    yield domain, listener, _close_guarded(host)
+
+
+def _close_guarded(host: VirtualHost) -> VirtualHost:
+    """Who asks an endpoint by himself is not looked at by any proxy: what is not for everybody is nobody's there."""
+    routes = tuple(
+        replace(route, action=_CLOSED, allowed_identities=())
+        if host.allowed_identities or route.allowed_identities
+        else route
+        for route in host.routes
+    )
+    return replace(host, routes=routes, allowed_identities=())
 
 
 def _grpc_names(hostname: str, port: int) -> tuple[str, str]:

@@ -3,6 +3,7 @@
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from turnout.rules.snapshot import Forward, HeaderEdits, Route
 from turnout.xds.translate.edits import as_layers, compose_edits, move_to_backends
@@ -15,6 +16,7 @@ from turnout.xds.translate.read.actions import is_error_if_absent, read_action
 from turnout.xds.translate.read.hashing import read_hash_policy
 from turnout.xds.translate.read.headers import read_request_edits, read_response_edits
 from turnout.xds.translate.read.hint import read_hint
+from turnout.xds.translate.read.identities import Patterns, read_guard, settle_guards
 from turnout.xds.translate.read.matches import read_match
 from turnout.xds.translate.read.values import read_own
 
@@ -25,6 +27,7 @@ class Host(msgspec.Struct, frozen=True):
     name: str
     domains: tuple[str, ...]
     routes: tuple[Lowered, ...]
+    allowed_identities: tuple[str, ...]
 
 
 class Configuration(msgspec.Struct, frozen=True):
@@ -53,7 +56,7 @@ def read_configuration(message: Any, place: Place) -> Configuration:
         if host.name in names:
             inner.at("name").say(f"the virtual host {host.name!r} is there twice")
         names.add(host.name)
-        hosts.append(Host(host.name, _read_domains(host, domains, inner), reader.read_routes(host, inner)))
+        hosts.append(Host(host.name, _read_domains(host, domains, inner), *reader.read_routes(host, inner)))
     for name in _read_missing(message):
         reader.absent.setdefault(name, True)
     return Configuration(tuple(hosts), reader.absent)
@@ -98,12 +101,20 @@ class _Reader:
         limited = message.HasField("max_direct_response_body_size_bytes")
         self._max_body_bytes = message.max_direct_response_body_size_bytes.value if limited else MAX_BODY_BYTES
 
-    def read_routes(self, host: Any, place: Place) -> tuple[Lowered, ...]:
+    def read_routes(self, host: Any, place: Place) -> tuple[tuple[Lowered, ...], Patterns]:
+        """The routes, and whom the host allows."""
         outer = _read_layer(host, place)
-        return tuple(
+        found = [
             self._read_route(route, route.name or f"{host.name}/{index}", outer, place.at("routes", index))
             for index, route in enumerate(host.routes)
-        )
+        ]
+        guards = [read_guard(route, place.at("routes", index)) for index, route in enumerate(host.routes)]
+        allowed, own = settle_guards(read_guard(host, place) or (), guards, place)
+        for index, patterns in enumerate(own):
+            if patterns:
+                route = replace(found[index].route, allowed_identities=patterns)
+                found[index] = found[index]._replace(route=route)
+        return tuple(found), allowed
 
     def _read_route(self, message: Any, name: str, outer: _Layer, place: Place) -> Lowered:
         match = read_match(message.match, place.at("match"))
