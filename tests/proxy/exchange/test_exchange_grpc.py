@@ -9,11 +9,12 @@ from urllib.parse import unquote
 import pytest
 
 from turnout.proxy import errors
-from turnout.proxy.answers import grpc_status
 from turnout.proxy.cluster.cluster import Cluster
 from turnout.proxy.cluster.endpoint import Target
 from turnout.proxy.errors import Failure
-from turnout.proxy.exchange import Exchange
+from turnout.proxy.exchange.answers import grpc_status
+from turnout.proxy.exchange.exchange import Exchange
+from turnout.proxy.exchange.sides import Replays, Scope, Services
 from turnout.proxy.filters.guards import Guards
 from turnout.proxy.filters.peer import Peer
 from turnout.proxy.http.grpc import GrpcStatus
@@ -21,7 +22,6 @@ from turnout.proxy.http.head import CHUNKED, NO_FIELDS, Fields, RequestHead, Res
 from turnout.proxy.http.names import Mark
 from turnout.proxy.net.timers import NEVER
 from turnout.proxy.route.table import Table
-from turnout.proxy.sides import Replays, Scope, Services
 from turnout.proxy.telemetry.buckets import Buckets
 from turnout.proxy.telemetry.counters import Counters
 from turnout.proxy.telemetry.layout import (
