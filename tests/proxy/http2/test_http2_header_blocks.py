@@ -194,3 +194,14 @@ def test_a_trailer_that_came_as_never_indexed_stays_so(make_log: Callable[..., A
     log.take()
     log.session.send_trailers(stream_id, trailer_fields(read_trailers((never(b"x-sum", b"7"), (b"x-open", b"1")))))
     assert names_never_indexed(log.take()) == {b"x-sum"}
+
+
+def test_an_interim_answers_field_that_came_as_never_indexed_goes_down_as_such(make_pair: Callable[..., Any]) -> None:
+    pair = make_pair(server=True)
+    pair.peer.h2.send_headers(1, GET, end_stream=True)
+    pair.run()
+    head = ResponseHeads(MAX_HEAD_BYTES).read(
+        ((b":status", b"103"), never(b"link", b"</a>"), (b"x-open", b"1")), end=True
+    )
+    pair.ours.session.send_interim(1, response_fields(head), head.secrets)
+    assert names_never_indexed(pair.ours.take()) == {b"link"}

@@ -153,7 +153,9 @@ class Routing(Receiving):
             self._redirect(entry.redirect, entry, entry.response_edits)
             return
         assert entry.respond is not None
-        if entry.body is not None:
+        if self.head.takes_for_tunnel(entry.respond.status):
+            self._fail(errors.NO_ROUTE)
+        elif entry.body is not None:
             self._answer(*make_direct(entry.respond.status, entry.body, entry.response_edits), close=False)
         else:
             self.reason = entry.respond.message

@@ -211,6 +211,11 @@ class RequestHead(Head):
         head.grpc_timeout = self.grpc_timeout
         return head
 
+    def takes_for_tunnel(self, status: int) -> bool:
+        """Whether its client would take a plain answer of this status for the tunnel that it asked for: any 2xx is
+        success to an extended CONNECT (RFC 8441 §5), where HTTP/1 has 101 for it (RFC 6455 §4.1)."""
+        return self.minor == 2 and bool(self.upgrade) and 200 <= status < 300
+
     @property
     def target(self) -> bytes:
         return self.path if self.query is None else self.path + b"?" + self.query

@@ -121,7 +121,7 @@ class RequestHeads:
                     cookies.append(value)
                     continue
                 if name == b"content-type" and value.startswith(_GRPC):
-                    head.grpc = value == _GRPC or value[len(_GRPC) : len(_GRPC) + 1] in (b"+", b";")
+                    head.grpc = _is_grpc(value)
                 elif name == b"grpc-timeout":
                     timeouts.append(value)
                     continue
@@ -184,6 +184,20 @@ class RequestHeads:
         self._targets.learn(target, head.path, head.query)
 
 
+def refused_head(fields: FieldTuple) -> RequestHead:
+    """What an answer to a head that can't be read has to know of it: whether it is one to a call of gRPC."""
+    head = RequestHead()
+    head.minor = 2
+    head.grpc = any(name == b"content-type" and _is_grpc(value) for name, value in fields)
+    return head
+
+
+def _is_grpc(content_type: bytes) -> bool:
+    """`application/grpc`, perhaps with a `+` and a format, or with parameters (grpc/doc/PROTOCOL-HTTP2.md)."""
+    rest = content_type.removeprefix(_GRPC)
+    return rest != content_type and (not rest or rest[:1] in (b"+", b";"))
+
+
 def _fill(head: RequestHead, own: list[tuple[bytes, bytes]]) -> bool:
     """Add a request's own fields to what is known of it; whether that could be done, so that it need not be read."""
     for field in own:
@@ -209,6 +223,7 @@ def _apply_connect(head: RequestHead, pseudo: dict[bytes, bytes]) -> None:
     if pseudo.get(b":protocol") != b"websocket":
         raise RefusedError(METHOD_UNSUPPORTED)
     head.method = b"GET"
+    head.grpc = False  # whatever its content-type says
     head.upgrade = b"websocket"
     head.marks |= int(Mark.UPGRADE)
     head.length = 0

@@ -44,6 +44,7 @@ _GOAWAY = 7
 _get_name = itemgetter(0)
 _REQUEST, _RESPONSE, _DATA = ngh2.RequestReceived, ngh2.ResponseReceived, ngh2.DataReceived
 _TRAILERS, _CLOSED = ngh2.TrailersReceived, ngh2.StreamClosed
+_OF_ANSWERS = frozenset({ngh2.InformationalResponseReceived, _RESPONSE, _DATA, _TRAILERS, _CLOSED})
 
 
 class Error(IntEnum):
@@ -150,12 +151,13 @@ class Session:
             connection.receive_data(data)
         except ngh2.DenialOfServiceError as error:
             self._give_up(Error.ENHANCE_YOUR_CALM)
+            self._tell_last(now)
             self._handler.on_abuse(str(error))
-            return
         except ngh2.NGH2Error:
             self._give_up(Error.PROTOCOL_ERROR)
-            return
-        self._tell(connection.events(), now)
+            self._tell_last(now)
+        else:
+            self._tell(connection.events(), now)
 
     def take(self, now: float) -> bytes:
         """What is to be written now."""
@@ -238,6 +240,11 @@ class Session:
         for stream_id, head in begun.items():
             handler.on_head(stream_id, *head, False, None)
 
+    def _tell_last(self, now: float) -> None:
+        """Tell the answers that came in front of what the session is given up for; requests are not begun any more."""
+        if not self._server:
+            self._tell([event for event in self._connection.events() if type(event) in _OF_ANSWERS], now)
+
     def _tell_rest(self, event: Event, kind: type[Event], now: float) -> bool:
         """What is not part of a message; False if the session has come to its end."""
         handler = self._handler
@@ -270,7 +277,7 @@ class Session:
 
     def _calm(self, what: str) -> bool:
         self._explained = True
-        self._connection.terminate_connection(Error.ENHANCE_YOUR_CALM)
+        self.terminate(Error.ENHANCE_YOUR_CALM)
         self._handler.on_abuse(what)
         return False
 
@@ -308,8 +315,9 @@ class Session:
         except ngh2.NGH2Error:
             return
 
-    def send_interim(self, stream_id: int, fields: Fields) -> None:
+    def send_interim(self, stream_id: int, fields: Fields, secrets: frozenset[bytes] = NO_SECRETS) -> None:
         try:
+            fields = _conceal(fields, secrets) if secrets else fields
             self._connection.send_informational_response(stream_id, fields)
         except ngh2.NGH2Error:
             return

@@ -12,9 +12,10 @@ from turnout.proxy.errors import MALFORMED, OVERLOADED, Failure
 from turnout.proxy.exchange.exchange import Exchange
 from turnout.proxy.filters.peer import Peer
 from turnout.proxy.http.fields import MalformedError, RefusedError
-from turnout.proxy.http.head import NO_FIELDS, Data, Fields, RequestHead, ResponseHead
+from turnout.proxy.http.head import NO_FIELDS, Data, Fields, ResponseHead
 from turnout.proxy.http2.encode import response_fields, trailer_fields
 from turnout.proxy.http2.fields import FieldTuple, read_trailers
+from turnout.proxy.http2.request_head import refused_head
 from turnout.proxy.http2.session import Error, Session
 from turnout.proxy.net.context import ListenerContext
 from turnout.proxy.net.http2_connection import HIGH_BYTES, Http2Connection, Stream
@@ -123,10 +124,10 @@ class Http2Downstream(Http2Connection):
             if trailers is not None:
                 head.trailers = read_trailers(trailers)
         except MalformedError as error:
-            self._refuse(stream, MALFORMED, str(error), len(data))
+            self._refuse(stream, fields, MALFORMED, str(error), len(data))
             return
-        except RefusedError as error:
-            self._refuse(stream, error.failure, "", len(data))
+        except RefusedError as refusal:
+            self._refuse(stream, fields, refusal.failure, "", len(data))
             return
         stream.exchange = exchange = Exchange(self._listener.scope, worker.services, stream, head, self._last_active)
         if head.upgrade:
@@ -139,14 +140,14 @@ class Http2Downstream(Http2Connection):
         if self._listener.closing:
             self.drain()
 
-    def _refuse(self, stream: "DownstreamStream", failure: Failure, reason: str, came: int) -> None:
+    def _refuse(self, stream: "DownstreamStream", fields: FieldTuple, failure: Failure, reason: str, came: int) -> None:
         """Answer a head that can't be read; so many bytes of the body came with it, and go nowhere."""
         worker = self._worker
         if came:
             stream.take(came)
         worker.services.counters.add(Word.MALFORMED_TOTAL)
         stream.exchange = exchange = Exchange(
-            self._listener.scope, worker.services, stream, RequestHead(), self._last_active
+            self._listener.scope, worker.services, stream, refused_head(fields), self._last_active
         )
         exchange.refuse(failure, reason)
 
@@ -345,7 +346,7 @@ class DownstreamStream(Stream):
             self._connection.schedule_flush()
 
     def send_interim(self, head: ResponseHead) -> None:
-        self._connection.session.send_interim(self.id, response_fields(head))
+        self._connection.session.send_interim(self.id, response_fields(head), head.secrets)
         self._connection.schedule_flush()
 
     def send_body(self, data: Data, end: bool) -> None:

@@ -196,8 +196,9 @@ class Http2Upstream(Http2Connection):
             stream.on_closed(code)
 
     def on_goaway(self, last_stream_id: int, code: int) -> None:
-        """Streams beyond the last come back as refused, from the session; nothing new goes here."""
-        self._pool.shared.forget(self)
+        """Streams beyond the last come back as refused, from the session. Nothing new goes here, and nobody else would
+        end it: an endpoint may keep it open."""
+        self.retire()
 
     def on_settings(self) -> None:
         """Whether there can be tunnels is known now, if it was not."""
