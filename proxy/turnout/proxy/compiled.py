@@ -24,7 +24,8 @@ SWITCH = "TURNOUT_COMPILED"
 MODULES = (
     "cluster/budget", "cluster/cluster", "cluster/failure_accrual", "cluster/latency", "cluster/lease",
     "cluster/limits", "cluster/peak_ewma", "cluster/picker", "cluster/priorities",
-    "exchange",
+    "exchange/attempts", "exchange/ending", "exchange/exchange", "exchange/receiving", "exchange/routing",
+    "exchange/sides", "exchange/state",
     "filters/chain", "filters/forwarded", "filters/guards", "filters/peer", "filters/request_id", "filters/steering",
     "http/fields", "http/head", "http/known", "http/names", "http/target",
     "http1/chunked", "http1/encode", "http1/heads", "http1/request", "http1/request_head", "http1/response",
@@ -32,7 +33,6 @@ MODULES = (
     "net/access_log", "net/context", "net/downstream", "net/pool", "net/timers", "net/upstream",
     "route/conditions", "route/domains", "route/edits", "route/entry", "route/groups", "route/paths", "route/split",
     "route/switch", "route/table",
-    "sides",
     "telemetry/access_log", "telemetry/counters", "telemetry/trace",
 )  # fmt: skip
 """Relative to `turnout.proxy`. Not among them: Structs of msgspec, whose options mypyc would drop; and what tells the

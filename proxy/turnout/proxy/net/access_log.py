@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 
 from turnout.proxy.errors import Flag
-from turnout.proxy.exchange import Exchange
+from turnout.proxy.exchange.state import ExchangeState
 from turnout.proxy.filters.peer import Peer
 from turnout.proxy.http.grpc import GrpcStatus
 from turnout.proxy.net.log_file import FLUSH_BYTES, LogFile
@@ -37,7 +37,7 @@ class AccessLog:
         self._millisecond = 0
         self._now = self._second = b""
 
-    def log(self, exchange: Exchange, peer: Peer, now: float) -> None:
+    def log(self, exchange: ExchangeState, peer: Peer, now: float) -> None:
         """Append the line of an exchange that is over."""
         head, started, first = exchange.head, exchange.started_at, exchange.first_byte_at
         milliseconds = self._milliseconds
@@ -71,7 +71,7 @@ class AccessLog:
     def flush(self) -> None:
         self._file.flush()
 
-    def _outcome(self, exchange: Exchange) -> bytes:
+    def _outcome(self, exchange: ExchangeState) -> bytes:
         entry, share, lease, failure = exchange.entry, exchange.share, exchange.lease, exchange.failure
         route = entry.name if entry else ""
         predictor = share.cluster if share else ""

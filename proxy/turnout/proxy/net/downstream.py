@@ -13,7 +13,7 @@ import struct
 from typing import cast
 
 from turnout.proxy.errors import HEAD_TIMEOUT, OVERLOADED, Failure
-from turnout.proxy.exchange import Exchange
+from turnout.proxy.exchange.exchange import Exchange
 from turnout.proxy.filters.peer import UNKNOWN
 from turnout.proxy.http.head import CHUNKED, NO_FIELDS, UNTIL_CLOSE, Data, Fields, RequestHead, ResponseHead
 from turnout.proxy.http1.encode import encode_chunk, encode_response

@@ -9,7 +9,7 @@ import asyncio
 from sys import maxsize
 
 from turnout.proxy.errors import MALFORMED, OVERLOADED, Failure
-from turnout.proxy.exchange import Exchange
+from turnout.proxy.exchange.exchange import Exchange
 from turnout.proxy.filters.peer import Peer
 from turnout.proxy.http.fields import MalformedError, RefusedError
 from turnout.proxy.http.head import NO_FIELDS, Data, Fields, ResponseHead

@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from turnout.proxy.cluster.cluster import Cluster
 from turnout.proxy.cluster.endpoint import Endpoint
 from turnout.proxy.cluster.lease import Lease
-from turnout.proxy.exchange import Exchange
+from turnout.proxy.exchange.exchange import Exchange
 from turnout.proxy.http1.response_head import ResponseHeads
 from turnout.proxy.net.agreed import Agreed
 from turnout.proxy.net.http2_upstream import Http2Upstream, UpstreamStream

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import cast
 
 from turnout.proxy import errors
-from turnout.proxy.answers import encode_error
+from turnout.proxy.exchange.answers import encode_error
 from turnout.proxy.http.head import ResponseHead
 from turnout.proxy.http1.encode import encode_response
 

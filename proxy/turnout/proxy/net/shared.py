@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from turnout.proxy.cluster.cluster import Cluster
 from turnout.proxy.cluster.endpoint import Endpoint
-from turnout.proxy.exchange import Exchange
+from turnout.proxy.exchange.exchange import Exchange
 from turnout.proxy.http2.response_head import ResponseHeads
 from turnout.proxy.http2.session import INITIAL_MAX_STREAMS
 from turnout.proxy.net.http2_upstream import MAX_STREAMS, Http2Upstream, UpstreamStream

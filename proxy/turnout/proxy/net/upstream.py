@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 from turnout.proxy.cluster.cluster import Cluster
 from turnout.proxy.cluster.endpoint import Endpoint
-from turnout.proxy.exchange import Exchange
+from turnout.proxy.exchange.exchange import Exchange
 from turnout.proxy.http.fields import MalformedError
 from turnout.proxy.http.head import CHUNKED, Data, RequestHead, ResponseHead
 from turnout.proxy.http1.encode import encode_chunk, encode_request

@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 from turnout.proxy.cluster.cluster import Cluster
 from turnout.proxy.cluster.endpoint import Endpoint
-from turnout.proxy.exchange import Exchange
+from turnout.proxy.exchange.sides import Replays, Scope, Services
+from turnout.proxy.exchange.state import ExchangeState
 from turnout.proxy.filters.guards import Guards
 from turnout.proxy.filters.peer import Peer
 from turnout.proxy.net.access_log import AccessLog
@@ -31,7 +32,6 @@ from turnout.proxy.net.timers import Timers
 from turnout.proxy.net.tls.handshake import Handshake
 from turnout.proxy.net.tls.reports import TlsReports
 from turnout.proxy.route.table import Table
-from turnout.proxy.sides import Replays, Scope, Services
 from turnout.proxy.telemetry.buckets import Buckets
 from turnout.proxy.telemetry.counters import Counters
 from turnout.proxy.telemetry.layout import BUCKETS_TABLE, NO_ROUTE_KEY, SHARED_BYTES, Word, route_keys
@@ -340,5 +340,5 @@ def _open_log(options: Options, counters: Counters) -> AccessLog | None:
     return AccessLog(file, json=options.access_log_format == "json")
 
 
-def _log_nothing(exchange: Exchange, peer: Peer, now: float) -> None:
+def _log_nothing(exchange: ExchangeState, peer: Peer, now: float) -> None:
     """The access log is off."""

@@ -12,7 +12,8 @@ from turnout.proxy.route.table import Table
 from turnout.proxy.telemetry.counters import Counters
 
 if TYPE_CHECKING:
-    from turnout.proxy.exchange import Exchange
+    from turnout.proxy.exchange.exchange import Exchange
+    from turnout.proxy.exchange.state import ExchangeState
 
 
 class Downstream(Protocol):
@@ -112,7 +113,7 @@ class Services:
         counters: Counters,
         clock: Callable[[], float],
         wall: Callable[[], float],
-        log: "Callable[[Exchange, Peer, float], None]",
+        log: "Callable[[ExchangeState, Peer, float], None]",
         replays: Replays,
         idle_timeout_s: float,
     ) -> None:

@@ -13,10 +13,10 @@ from turnout.proxy.cluster.budget import Budget
 from turnout.proxy.cluster.cluster import Cluster
 from turnout.proxy.cluster.endpoint import Endpoint
 from turnout.proxy.errors import Failure, Flag
+from turnout.proxy.exchange.sides import Replays
 from turnout.proxy.http.grpc import parse_pushback_s
 from turnout.proxy.http.head import Data, RequestHead, ResponseHead
 from turnout.proxy.route.retry import MAX_RETRY_AFTER_S, RetryPolicy
-from turnout.proxy.sides import Replays
 from turnout.proxy.telemetry.layout import ClusterWord
 
 _RETRIES, _ACTIVE = int(ClusterWord.RETRIES), int(ClusterWord.RETRIES_ACTIVE)

@@ -9,11 +9,12 @@ from urllib.parse import unquote
 import pytest
 
 from turnout.proxy import errors
-from turnout.proxy.answers import grpc_status
 from turnout.proxy.cluster.cluster import Cluster
 from turnout.proxy.cluster.endpoint import Target
 from turnout.proxy.errors import Failure
-from turnout.proxy.exchange import Exchange
+from turnout.proxy.exchange.answers import grpc_status
+from turnout.proxy.exchange.exchange import Exchange
+from turnout.proxy.exchange.sides import Replays, Scope, Services
 from turnout.proxy.filters.guards import Guards
 from turnout.proxy.filters.peer import Peer
 from turnout.proxy.http.grpc import GrpcStatus
@@ -21,7 +22,6 @@ from turnout.proxy.http.head import CHUNKED, NO_FIELDS, Fields, RequestHead, Res
 from turnout.proxy.http.names import Mark
 from turnout.proxy.net.timers import NEVER
 from turnout.proxy.route.table import Table
-from turnout.proxy.sides import Replays, Scope, Services
 from turnout.proxy.telemetry.buckets import Buckets
 from turnout.proxy.telemetry.counters import Counters
 from turnout.proxy.telemetry.layout import (
@@ -516,7 +516,7 @@ def test_a_wait_beyond_the_deadline_is_no_retry() -> None:
 
 def test_behind_a_servers_word_the_back_off_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     """gRPC A6: not where it would have been without it. A back-off is 1 s, 2 s, 4 s here."""
-    monkeypatch.setattr("turnout.proxy.retrying.random", lambda: 0.999)
+    monkeypatch.setattr("turnout.proxy.exchange.retrying.random", lambda: 0.999)
     world = World(Retry(on=("unavailable",), attempts=4, back_off_s=1.0, max_back_off_s=60.0, budget=None))
     exchange = world.call()
     for fields, wait_s in ((LATER, 1.0), (LATER, 2.0), (pushed_back(b"7"), 0.007), (LATER, 1.0)):
