@@ -4,6 +4,7 @@ from typing import Any, get_args
 
 from hypothesis import strategies as st
 
+from turnout.rules import mirroring as m
 from turnout.rules import resilience as r
 from turnout.rules import snapshot as s
 from turnout.rules import tls as t
@@ -46,6 +47,14 @@ backends = st.builds(
     rewrite=st.none() | st.just(s.Rewrite("h.example")) | st.just(s.Rewrite(None, s.PathRewrite("full", "/f"))),
     redirect=st.none() | st.just(s.Redirect(302, hostname="r.example", port=0)),
 )
+mirrors = st.builds(m.Mirror, st.sampled_from(NAMES), st.just(1_000_000) | shares)
+mirror_limits = st.just(m.MirrorLimits()) | st.builds(
+    m.MirrorLimits,
+    seconds,
+    st.integers(1, 5_000),
+    st.none() | st.builds(r.RateLimit, st.sampled_from([0.5, 100.0]), st.integers(1, 9)),
+    st.none() | st.builds(m.PauseAbove, st.none() | seconds, limits, limits),
+)
 forwards = st.builds(
     s.Forward,
     st.lists(backends, min_size=1, max_size=3).map(tuple) | st.just((s.Backend("a"),)),
@@ -58,6 +67,9 @@ forwards = st.builds(
     split_by=st.none() | keys,
     rate_limit=st.none() | rates,
     fault=st.none() | faults,
+    mirrors=st.lists(mirrors, max_size=2).map(tuple),
+    mirror_by=st.none() | keys,
+    mirror_limits=mirror_limits,
 )
 paths = st.sampled_from(["/", "/a", "/v2/models/iris/infer"])
 OF_GRPC = s.ValueMatch("content-type", "application/grpc", "prefix")

@@ -101,12 +101,13 @@ SUPPORTED: Final[dict[str, dict[str, Rule]]] = {
     ),
     # Routes
     "envoy.config.route.v3.RouteConfiguration": _fields(
-        "name virtual_hosts most_specific_header_mutations_wins max_direct_response_body_size_bytes metadata " + _EDITS,
+        "name virtual_hosts most_specific_header_mutations_wins max_direct_response_body_size_bytes metadata "
+        "request_mirror_policies " + _EDITS,
         ignore_port_in_host_matching=_ONLY_TRUE,
         validate_clusters=_ONLY_FALSE,
     ),
     "envoy.config.route.v3.VirtualHost": _fields(
-        "name domains routes " + _EDITS, "metadata include_request_attempt_count",
+        "name domains routes request_mirror_policies " + _EDITS, "metadata include_request_attempt_count",
         typed_per_filter_config=Packed(IDENTITIES_OF_ROUTE_TYPE),
     ),
     "envoy.config.route.v3.Route": _fields(
@@ -125,8 +126,12 @@ SUPPORTED: Final[dict[str, dict[str, Rule]]] = {
     "envoy.config.route.v3.QueryParameterMatcher": _fields("name string_match present_match"),
     "envoy.config.route.v3.RouteAction": _fields(
         "cluster weighted_clusters cluster_not_found_response_code prefix_rewrite regex_rewrite host_rewrite_literal "
-        "timeout max_stream_duration idle_timeout retry_policy hash_policy"
+        "timeout max_stream_duration idle_timeout retry_policy hash_policy request_mirror_policies"
     ),
+    "envoy.config.route.v3.RouteAction.RequestMirrorPolicy": _fields(
+        "cluster runtime_fraction request_headers_mutations", disable_shadow_host_suffix_append=_ONLY_TRUE
+    ),
+    "envoy.config.common.mutation_rules.v3.HeaderMutation": _fields("append"),
     "envoy.config.route.v3.RouteAction.MaxStreamDuration": _fields("max_stream_duration grpc_timeout_header_max"),
     "envoy.config.route.v3.RouteAction.HashPolicy": _fields("header cookie connection_properties", "terminal"),
     "envoy.config.route.v3.RouteAction.HashPolicy.Header": _fields("header_name"),

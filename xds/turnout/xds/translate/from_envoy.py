@@ -165,7 +165,9 @@ def _forwards(routes: Iterable[Configuration]) -> Iterator[tuple[Forward, HashKe
 
 def _named_clusters(listeners: Collection[Listener]) -> set[str]:
     actions = [r.action for listener in listeners for host in listener.virtual_hosts for r in host.routes]
-    return {backend.cluster for a in actions if isinstance(a, Forward) for backend in a.backends}
+    forwards = [action for action in actions if isinstance(action, Forward)]
+    backends = {backend.cluster for forward in forwards for backend in forward.backends}
+    return backends | {mirror.cluster for forward in forwards for mirror in forward.mirrors}
 
 
 def _parse(resource: Resource) -> Any:

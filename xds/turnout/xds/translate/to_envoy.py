@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 
 from msgspec.structs import replace
 
+from turnout.rules.mirroring import MirrorLimits
 from turnout.rules.resilience import LoadBalancing
 from turnout.rules.snapshot import (
     Cluster,
@@ -168,7 +169,9 @@ def _name_for_grpc(route: Route, missing: frozenset[str]) -> Route:
     backends = tuple(
         b if b.cluster in missing else replace(b, cluster=GRPC_NAMES + b.cluster) for b in route.action.backends
     )
-    return replace(route, action=replace(route.action, backends=backends))
+    # It makes no copies.
+    own = replace(route.action, backends=backends, mirrors=(), mirror_by=None, mirror_limits=MirrorLimits())
+    return replace(route, action=own)
 
 
 def _make_grpc_cluster(_: Reuse, cluster: Cluster) -> list[Resource]:

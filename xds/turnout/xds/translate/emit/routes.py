@@ -24,6 +24,7 @@ from turnout.xds.translate.emit.headers import add_request_edits, add_response_e
 from turnout.xds.translate.emit.hints import write_hint
 from turnout.xds.translate.emit.identities import add_host_guard, add_route_guard
 from turnout.xds.translate.emit.matches import make_match, make_regex
+from turnout.xds.translate.emit.mirrors import make_mirror_policy
 from turnout.xds.translate.emit.retries import add_replay_limit, make_retry_policy
 from turnout.xds.translate.emit.timeouts import add_timeouts
 from turnout.xds.translate.emit.values import make_duration, make_metadata
@@ -142,6 +143,7 @@ def _make_forward(forward: Forward, match: Match, missing: Collection[str]) -> A
         message.retry_policy.CopyFrom(make_retry_policy(forward.retry))
     if forward.backend_timeout_s is not None:
         message.retry_policy.per_try_timeout.CopyFrom(make_duration(forward.backend_timeout_s))
+    message.request_mirror_policies.extend(map(make_mirror_policy, forward.mirrors))
     if forward.rewrite is not None:
         if forward.rewrite.hostname is not None:
             message.host_rewrite_literal = forward.rewrite.hostname

@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
+from turnout.rules.mirroring import Mirror
 from turnout.rules.snapshot import Forward, HeaderEdits, Route
 from turnout.xds.translate.edits import as_layers, compose_edits, move_to_backends
 from turnout.xds.translate.emit.routes import MAX_BODY_BYTES
@@ -18,6 +19,7 @@ from turnout.xds.translate.read.headers import read_request_edits, read_response
 from turnout.xds.translate.read.hint import read_hint
 from turnout.xds.translate.read.identities import Patterns, read_guard, settle_guards
 from turnout.xds.translate.read.matches import read_match
+from turnout.xds.translate.read.mirrors import read_mirrors
 from turnout.xds.translate.read.values import read_own
 
 
@@ -41,6 +43,7 @@ class Configuration(msgspec.Struct, frozen=True):
 class _Layer(msgspec.Struct, frozen=True):
     request: HeaderEdits
     response: HeaderEdits
+    mirrors: tuple[Mirror, ...] = ()
 
 
 def read_configuration(message: Any, place: Place) -> Configuration:
@@ -97,13 +100,13 @@ class _Reader:
     def __init__(self, message: Any, place: Place) -> None:
         self.absent: dict[str, bool] = {}
         self._specific_wins = message.most_specific_header_mutations_wins
-        self._outermost = _read_layer(message, place)
+        self._outermost = _read_outer(message, place)
         limited = message.HasField("max_direct_response_body_size_bytes")
         self._max_body_bytes = message.max_direct_response_body_size_bytes.value if limited else MAX_BODY_BYTES
 
     def read_routes(self, host: Any, place: Place) -> tuple[tuple[Lowered, ...], Patterns]:
         """The routes, and whom the host allows."""
-        outer = _read_layer(host, place)
+        outer = _read_outer(host, place)
         found = [
             self._read_route(route, route.name or f"{host.name}/{index}", outer, place.at("routes", index))
             for index, route in enumerate(host.routes)
@@ -126,7 +129,10 @@ class _Reader:
         request = compose_edits(layer.request for layer in layers)
         response = compose_edits(layer.response for layer in layers)
         if isinstance(action, Forward):
-            action, request, response = move_to_backends(action, request, response, _route_last)
+            mirrors = action.mirrors or outer.mirrors or self._outermost.mirrors
+            action, request, response = move_to_backends(
+                replace(action, mirrors=mirrors), request, response, _route_last
+            )
             # To calls of gRPC a missing one and one that has not come are the same, so their routes do not tell.
             if is_error_if_absent(message.route) or not takes_only_grpc(match):
                 self._note_clusters(action, is_error_if_absent(message.route))
@@ -141,6 +147,10 @@ class _Reader:
 
 def _read_layer(message: Any, place: Place) -> _Layer:
     return _Layer(read_request_edits(message, place), read_response_edits(message, place))
+
+
+def _read_outer(message: Any, place: Place) -> _Layer:
+    return replace(_read_layer(message, place), mirrors=read_mirrors(message, place))
 
 
 def _route_last(route: HeaderEdits, backend: HeaderEdits) -> HeaderEdits:
