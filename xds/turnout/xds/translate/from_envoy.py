@@ -165,9 +165,7 @@ def _forwards(routes: Iterable[Configuration]) -> Iterator[tuple[Forward, HashKe
 
 def _named_clusters(listeners: Collection[Listener]) -> set[str]:
     actions = [r.action for listener in listeners for host in listener.virtual_hosts for r in host.routes]
-    forwards = [action for action in actions if isinstance(action, Forward)]
-    backends = {backend.cluster for forward in forwards for backend in forward.backends}
-    return backends | {mirror.cluster for forward in forwards for mirror in forward.mirrors}
+    return {name for action in actions if isinstance(action, Forward) for name in action.clusters()}
 
 
 def _parse(resource: Resource) -> Any:
