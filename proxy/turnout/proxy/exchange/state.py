@@ -14,6 +14,7 @@ from turnout.proxy.exchange.sides import Connecting, Downstream, Requester, Scop
 from turnout.proxy.http.head import Data, RequestHead
 from turnout.proxy.route.entry import Entry
 from turnout.proxy.route.split import Share
+from turnout.proxy.shadow.tap import Tap
 
 
 class ExchangeState(Requester):
@@ -23,9 +24,10 @@ class ExchangeState(Requester):
         "_blocked_by_client", "_blocked_by_upstream", "_budgets", "_cluster", "_connecting", "_downstream",
         "_first_byte_deadline", "_grpc", "_hash", "_held", "_idle_timeout_s", "_kept", "_model", "_own_authority",
         "_queue_deadline", "_queued", "_record", "_request_deadline", "_request_ended", "_resume", "_resume_at",
-        "_retrying", "_scope", "_services", "_total_failure", "_upstream", "_upstream_deadline", "_waiting_since",
-        "active_at", "attempt_at", "bytes_received", "bytes_sent", "done", "entry", "failure", "first_byte_at", "flag",
-        "grpc_status", "lease", "reason", "share", "started_at", "status", "target", "upstream_s",
+        "_retrying", "_scope", "_services", "_tap", "_total_failure", "_upstream", "_upstream_deadline",
+        "_waiting_since", "active_at", "attempt_at", "bytes_received", "bytes_sent", "done", "entry", "failure",
+        "first_byte_at", "flag", "grpc_status", "lease", "reason", "share", "started_at", "status", "target",
+        "upstream_s",
     )  # fmt: skip
 
     _cluster: Cluster
@@ -44,6 +46,7 @@ class ExchangeState(Requester):
         self._budgets: Sequence[Budget] = ()
         self._kept: Data | None = None
         self._model: ModelWait | None = None
+        self._tap: Tap | None = None
         self._resume: Callable[[], None] | None = None
         self._record = scope.no_route_record
         self._request_deadline = self._upstream_deadline = self._first_byte_deadline = self._resume_at = 0.0
