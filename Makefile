@@ -49,8 +49,9 @@ soak: $(VENV)/.test ## all tests, the long counts in full
 
 FUZZ_SECONDS ?= 600
 FUZZ_SEED ?=
-fuzz: $(VENV)/.test ## hostile input at random, for a while (FUZZ_SECONDS=600 FUZZ_SEED=…)
-	$(BIN)/python tests/fuzz/run.py --seconds $(FUZZ_SECONDS) $(if $(FUZZ_SEED),--seed $(FUZZ_SEED))
+FUZZ_TESTS ?=
+fuzz: $(VENV)/.test ## hostile input at random, for a while (FUZZ_SECONDS=600 FUZZ_SEED=… FUZZ_TESTS=tests/proxy/http2)
+	$(BIN)/python tests/fuzz/run.py --seconds $(FUZZ_SECONDS) $(if $(FUZZ_SEED),--seed $(FUZZ_SEED)) $(FUZZ_TESTS)
 
 clean: ## remove what these commands made
 	rm -rf $(VENV) bench-results build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

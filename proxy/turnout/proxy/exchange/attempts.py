@@ -63,7 +63,7 @@ class Attempts(Ending):
         else:
             self._hold(self._kept)
             self._waiting_since = services.clock()
-            self._connecting = services.upstreams.connect(self, cluster, lease)  # type: ignore[arg-type]
+            self._connecting = services.upstreams.connect(self, cluster, lease)
 
     def _spare_connection(self, cluster: Cluster, lease: Lease, now: float) -> Lease:
         """No more connections may be made: perhaps another endpoint has one that idles. If they all idle at other
@@ -79,7 +79,7 @@ class Attempts(Ending):
         self._upstream = upstream
         # Before the write: it wakes the upstream, and on a busy machine that may run before we do again.
         self._waiting_since = self._services.clock()
-        upstream.send_request(self, self.head, data, self._request_ended)  # type: ignore[arg-type]
+        upstream.send_request(self, self.head, data, self._request_ended)
 
     def _tell_upstream(self, entry: Entry, attempt: int, now: float) -> None:
         """Which attempt it is, and how long its answer is waited for."""

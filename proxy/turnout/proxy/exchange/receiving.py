@@ -46,6 +46,8 @@ class Receiving(Attempts):
             self.lease.on_answer(now, now - self.attempt_at, self.bytes_received)
         if data:
             self.bytes_sent = len(data)
+        if self._tap is not None:
+            self._tap.on_answer(head, data, now - self.attempt_at)
         share, downstream = self.share, self._downstream
         assert share is not None
         assert downstream is not None
@@ -70,6 +72,8 @@ class Receiving(Attempts):
                 assert self.lease is not None
                 self.lease.on_answer(now, now - self.attempt_at, self.bytes_received)
         self.bytes_sent += len(data)
+        if self._tap is not None:
+            self._tap.on_answer_body(data)
         if end:
             self._stop_waiting(now)
         if self._downstream is not None:
