@@ -31,8 +31,10 @@ MODULES = (
     "http1/chunked", "http1/encode", "http1/heads", "http1/request", "http1/request_head", "http1/response",
     "http1/response_head",
     "net/access_log", "net/context", "net/downstream", "net/pool", "net/timers", "net/upstream",
-    "route/conditions", "route/domains", "route/edits", "route/entry", "route/groups", "route/paths", "route/split",
-    "route/switch", "route/table",
+    "route/conditions", "route/domains", "route/edits", "route/entry", "route/groups", "route/mirrors", "route/paths",
+    "route/split", "route/switch", "route/table",
+    "shadow/backlog", "shadow/gate", "shadow/governor", "shadow/head", "shadow/pacing", "shadow/shadow",
+    "shadow/shadows", "shadow/tap", "shadow/taps",
     "telemetry/access_log", "telemetry/counters", "telemetry/trace",
 )  # fmt: skip
 """Relative to `turnout.proxy`. Not among them: Structs of msgspec, whose options mypyc would drop; and what tells the

@@ -71,15 +71,21 @@ class Counts:
         return self
 
 
+async def glance(proxy: Proxy, mirror: str = "shadow") -> Counts:
+    """The numbers while something happens: they are not of one moment."""
+    return Counts((await proxy.admin("/metrics"))[1], mirror)
+
+
 async def counts(proxy: Proxy, mirror: str = "shadow") -> Counts:
-    return Counts((await proxy.admin("/metrics"))[1], mirror).check()
+    """The numbers while nothing happens."""
+    return (await glance(proxy, mirror)).check()
 
 
 async def ended(proxy: Proxy, count: int, mirror: str = "shadow", within_s: float = 20) -> Counts:
     """The numbers, once so many requests were eligible and all copies have ended."""
 
     async def are_over() -> Counts | None:
-        found = Counts((await proxy.admin("/metrics"))[1], mirror)
+        found = await glance(proxy, mirror)
         return found if found.eligible >= count and not found.active else None
 
     found: Counts = await until(are_over, within_s)
@@ -91,7 +97,7 @@ async def at_rest(proxy: Proxy, mirror: str = "shadow") -> None:
     """Wait until no copy is in flight."""
 
     async def is_at_rest() -> bool:
-        return not Counts((await proxy.admin("/metrics"))[1], mirror).active
+        return not (await glance(proxy, mirror)).active
 
     await until(is_at_rest)
 

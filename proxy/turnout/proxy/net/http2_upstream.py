@@ -300,6 +300,8 @@ class UpstreamStream(Stream):
             self.send_body(data, end)
 
     def send_body(self, data: Data, end: bool) -> None:
+        if not self.id:
+            return  # the connection took no more, which is about to be told
         trailers = self._head.trailers
         if end and trailers:
             if data:
@@ -313,7 +315,7 @@ class UpstreamStream(Stream):
         self.send(data, False)
 
     def unsent_bytes(self) -> int:
-        return self.queued_bytes()
+        return self.queued_bytes() if self.id else 0
 
     def give_back(self, now: float) -> None:
         """Both messages are complete; what the endpoint has not taken of the request by now, it does not want."""

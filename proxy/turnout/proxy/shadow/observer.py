@@ -13,16 +13,17 @@ class Answer:
     """An answer, as far as it came. `status` 0: none came; `head` is None then, and for an answer of the proxy's own.
 
     `end` says how it ended: `answered` if it is whole, else why not. Times are in seconds from the last byte of the
-    request. `body` are the pieces that were kept, in order; they are all of it if they have `size` bytes.
+    request. `body` are the pieces that were kept, in order; they are all of it if they have `size` bytes. `pairs`
+    counts those that a live answer is part of and that are not over.
     """
 
-    __slots__ = ("body", "end", "first_byte_s", "head", "kept", "size", "status", "total_s")
+    __slots__ = ("body", "end", "first_byte_s", "head", "kept", "pairs", "size", "status", "total_s")
 
     def __init__(self) -> None:
         self.status = 0
         self.head: ResponseHead | None = None
         self.body: list[Data] = []
-        self.kept = self.size = 0
+        self.kept = self.pairs = self.size = 0
         self.first_byte_s = self.total_s = 0.0
         self.end = ""
 
@@ -45,6 +46,7 @@ class Pair:
         self.mirror = mirror
         self.request: Head = request
         self.live = live
+        live.pairs += 1
         self.shadow = Answer()
 
     @property

@@ -34,19 +34,19 @@ _FIRST_BYTE, _TOTAL, _SUM = int(MirrorWord.FIRST_BYTE), int(MirrorWord.TOTAL), H
 class Shadow(Requester):
     """Made when it is decided that there is one, and counted as mirrored then; `start` sends it.
 
-    `behind_bytes` is what its endpoint has not taken of what came. `first_byte_at` and `sent_at`, of the last byte that
+    `pair` is there if somebody observes. `first_byte_at` and `sent_at`, of the last byte that
     came of the request, are times of the clock.
     """
 
     __slots__ = (
-        "_connecting", "_grpc", "_held", "_held_bytes", "_is_paused", "_pair", "_record", "_request_ended", "_shadows",
-        "_timeout_s", "_upstream", "bytes_received", "bytes_sent", "done", "first_byte_at", "lease", "sent_at",
-        "status", "wake",
+        "_connecting", "_grpc", "_held", "_held_bytes", "_is_paused", "_record", "_request_ended", "_shadows",
+        "_timeout_s", "_upstream", "bytes_received", "bytes_sent", "done", "first_byte_at", "lease", "pair",
+        "sent_at", "status", "wake",
     )  # fmt: skip
 
     def __init__(
         self, shadows: Shadows, mirror: MirrorShare, timeout_s: float, head: RequestHead, lease: Lease,
-        upstream: Upstream | None, pair: Pair | None, now: float,
+        upstream: Upstream | None, now: float,
     ) -> None:  # fmt: skip
         self.head = head
         self.tunnel = False
@@ -56,7 +56,7 @@ class Shadow(Requester):
         self._timeout_s = timeout_s
         self._upstream: Upstream | None = upstream
         self._connecting: Connecting | None = None
-        self._pair = pair
+        self.pair: Pair | None = None
         self._grpc: GrpcAnswer | None = None
         self._held: list[Data] = []
         self._held_bytes = 0
@@ -150,8 +150,8 @@ class Shadow(Requester):
         self.status = head.status
         if self.head.grpc:
             self._grpc = GrpcAnswer(head)
-        if self._pair is not None:
-            self._pair.shadow.begin(head, now - self.sent_at)
+        if self.pair is not None:
+            self.pair.shadow.begin(head, now - self.sent_at)
         if head.status < 400 and (self._grpc is None or self._grpc.proves(data, end)):
             self.lease.on_answer(now, now - self.sent_at, self.bytes_sent)
         self._take(data, end, now)
@@ -166,8 +166,8 @@ class Shadow(Requester):
         """Some of the answer: it is measured, and dropped."""
         size = len(data)
         self.bytes_received += size
-        if self._pair is not None:
-            self._shadows.keep(self._pair.shadow, data)
+        if self.pair is not None:
+            self._shadows.keep(self.pair.shadow, data)
         if end:
             self._complete(now)
         elif size and not self._shadows.pacer.take(size, now) and not self._is_paused:
@@ -213,6 +213,14 @@ class Shadow(Requester):
         """The worker ends."""
         self._end(ShadowEnd.SHUTDOWN, Outcome.UNKNOWN)
 
+    def fail(self, error: Exception) -> None:
+        """Something of ours went wrong."""
+        self._shadows.on_fault(error)
+        try:
+            self._end(ShadowEnd.FAULT, Outcome.UNKNOWN)
+        except Exception as another:  # of the same fault, perhaps; it ends here
+            self._shadows.on_fault(another)
+
     def _complete(self, now: float) -> None:
         """The answer is whole."""
         upstream, self._upstream = self._upstream, None
@@ -256,8 +264,8 @@ class Shadow(Requester):
             self._measure(record + _FIRST_BYTE, max(0.0, self.first_byte_at - self.sent_at))
         if end is not ShadowEnd.ANSWERED:
             words[record + _ENDS + end] += 1
-        if self._pair is not None:
-            pair, self._pair = self._pair, None
+        if self.pair is not None:
+            pair, self.pair = self.pair, None
             shadows.end_answer(pair, pair.shadow, end.name.lower(), now - self.sent_at)
 
     def _measure(self, base: int, seconds: float) -> None:

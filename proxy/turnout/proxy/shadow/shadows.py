@@ -43,23 +43,26 @@ NEVER = float("inf")
 class Shadows:
     """One per worker. At most `limit` are in flight: each takes descriptors, of which requests may not run out.
 
+    `on_fault` is told what nobody expected: it ends with the shadow, and does not reach the request that is copied.
     `is_ending`: the worker takes no new connections and ends with the last; `is_short`: its memory is. Then nothing is
     copied.
     """
 
     __slots__ = (
-        "active", "backlog", "clock", "counters", "is_ending", "is_short", "limit", "observer", "pacer", "timers",
-        "upstreams",
+        "active", "backlog", "clock", "counters", "is_ending", "is_short", "limit", "observer", "on_fault", "pacer",
+        "timers", "upstreams",
     )  # fmt: skip
 
     def __init__(
-        self, upstreams: Upstreams, counters: Counters, clock: Callable[[], float], timers: Timers, limit: int
-    ) -> None:
+        self, upstreams: Upstreams, counters: Counters, clock: Callable[[], float], timers: Timers, limit: int,
+        on_fault: Callable[[Exception], None],
+    ) -> None:  # fmt: skip
         self.upstreams = upstreams
         self.counters = counters
         self.clock = clock
         self.timers = timers
         self.limit = limit
+        self.on_fault = on_fault
         self.active: set[Ending] = set()
         self.backlog = Backlog()
         self.pacer = Pacer(NEVER)
@@ -82,16 +85,19 @@ class Shadows:
             self.backlog.keep(size)
 
     def end_answer(self, pair: Pair, answer: Answer, end: str, total_s: float) -> None:
-        """One of a pair's answers is over; when both are, it is shown. What an observer makes wrong is counted, and
-        nobody else's matter."""
+        """One of a pair's answers is over; when both are, it is shown. What an observer makes wrong is counted and
+        told, and reaches nobody else."""
         answer.end, answer.total_s = end, total_s
         if not pair.is_over:
             return
         try:
             if self.observer is not None:
                 self.observer.on_pair(pair)
-        except Exception:  # whatever it is: it may not reach the exchange that calls this
+        except Exception as error:
             self.counters.add(Word.OBSERVER_FAILURES)
+            self.on_fault(error)
+        pair.live.pairs -= 1
+        self.backlog.keep(-pair.shadow.kept - (0 if pair.live.pairs else pair.live.kept))
 
     def close(self) -> None:
         """The worker ends."""

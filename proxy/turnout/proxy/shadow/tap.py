@@ -1,6 +1,7 @@
 """What an exchange knows of its shadows: it hands on what comes of the request, and tells how the answer went.
 
-There is one for a request that is copied, and for every request of a route whose gate counts times.
+There is one for a request that is copied, and for every request of a route whose gate counts times. It is the bulkhead
+between both: what goes wrong with a shadow ends the shadow, and no exception of it comes through to the exchange.
 """
 
 from collections.abc import Sequence
@@ -31,15 +32,21 @@ class Tap:
     def start(self, data: Data, end: bool) -> None:
         """What has come of the request by now, `end`: all of it."""
         for shadow in self._shadows:
-            shadow.head.trailers = self._head.trailers
-            shadow.start(data, end)
+            try:
+                shadow.head.trailers = self._head.trailers
+                shadow.start(data, end)
+            except Exception as error:
+                shadow.fail(error)
 
     def on_body(self, data: Data, end: bool) -> None:
         """More of the request."""
         for shadow in self._shadows:
-            if end:
-                shadow.head.trailers = self._head.trailers
-            shadow.send(data, end)
+            try:
+                if end:
+                    shadow.head.trailers = self._head.trailers
+                shadow.send(data, end)
+            except Exception as error:
+                shadow.fail(error)
 
     def on_answer(self, head: ResponseHead, data: Data, waited_s: float) -> None:
         """The answer that the client gets has begun, so long after the request; its head is as it came."""
@@ -58,7 +65,10 @@ class Tap:
             self._gate.on_first_byte(waited_s)
         shadows, self._shadows = self._shadows, ()
         for shadow in shadows:
-            shadow.abandon()
+            try:
+                shadow.abandon()
+            except Exception as error:
+                shadow.fail(error)
         live = self._live
         if live is not None:
             live.status = status

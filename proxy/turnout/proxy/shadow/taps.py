@@ -58,15 +58,17 @@ class Taps:
         for mirror in chosen:
             words = shared.counters.words
             words[mirror.record + _ELIGIBLE] += 1
-            pair = None
-            if answer is not None:
-                pair = Pair(self._route, live.config.name, mirror.cluster, head.copy(), answer)
-            shadow = reason or self._begin_shadow(mirror, clusters, head, address, pair, now)
+            try:
+                shadow = reason or self._begin_shadow(mirror, clusters, head, address, now)
+            except Exception as error:  # whatever it is: the request goes on without a copy
+                shared.on_fault(error)
+                shadow = Skip.FAULT
             if isinstance(shadow, int):
                 words[mirror.record + _SKIPPED + shadow] += 1
             else:
                 shadows.append(shadow)
-                if pair is not None:
+                if answer is not None:
+                    shadow.pair = pair = Pair(self._route, live.config.name, mirror.cluster, head.copy(), answer)
                     pairs.append(pair)
         if not shadows and counted is None:
             return None
@@ -88,9 +90,8 @@ class Taps:
         return _COPIED
 
     def _begin_shadow(
-        self, mirror: MirrorShare, clusters: Mapping[str, Cluster], head: RequestHead, address: bytes,
-        pair: Pair | None, now: float,
-    ) -> Shadow | int:  # fmt: skip
+        self, mirror: MirrorShare, clusters: Mapping[str, Cluster], head: RequestHead, address: bytes, now: float
+    ) -> Shadow | int:
         """The shadow, or why there is none."""
         if mirror.failure is not None:
             return Skip.MISSING
@@ -112,7 +113,7 @@ class Taps:
             lease.pass_probe_on()
             lease.release(Outcome.OK, now, 0.0)
             return Skip.BREAKER
-        return Shadow(shared, mirror, self._mirrors.limits.timeout_s, copied, lease, upstream, pair, now)
+        return Shadow(shared, mirror, self._mirrors.limits.timeout_s, copied, lease, upstream, now)
 
 
 class Mirroring:

@@ -38,6 +38,8 @@ class Skip(IntEnum):
     """A limit of the mirror's predictor is reached: its `circuitBreaker`."""
     NO_ENDPOINT = 11
     """The mirror's predictor has no endpoint that may be used."""
+    FAULT = 12
+    """Something of ours went wrong, which is told in the log."""
 
 
 class ShadowEnd(IntEnum):
@@ -54,6 +56,8 @@ class ShadowEnd(IntEnum):
     ABANDONED = 6
     """The request itself did not come whole."""
     SHUTDOWN = 7
+    FAULT = 8
+    """Something of ours went wrong, which is told in the log."""
 
 
 class MirrorWord(IntEnum):

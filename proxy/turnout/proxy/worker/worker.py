@@ -96,7 +96,7 @@ class Worker:
         services = Services(self._pool, counters, clock, time.time, log, Replays(replay_bytes), options.idle_timeout_s)
         self._context = WorkerContext(loop, clock, timers, services, options, tls_reports)
         descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        self._shadows = Shadows(self._pool, counters, clock, timers, bound_shadows(descriptors))
+        self._shadows = Shadows(self._pool, counters, clock, timers, bound_shadows(descriptors), self._tell_fault)
         self._mirroring = Mirroring(self._shadows, buckets)
         manager = OverloadManager(
             options.max_memory_bytes, options.max_connections, bound_connections(options.max_connections, descriptors)
@@ -289,6 +289,10 @@ class Worker:
             self._log.flush()
         self._send(Drained())
         self._leave()
+
+    def _tell_fault(self, error: Exception) -> None:
+        """A shadow, or who looks at them, did what nobody expected; requests go on."""
+        self._loop.call_exception_handler({"message": "a fault with a shadow; requests go on", "exception": error})
 
     def _on_look(self, manager: OverloadManager, cuts: int) -> None:
         """How memory is, at each look."""
