@@ -22,8 +22,8 @@ SWITCH = "TURNOUT_COMPILED"
 """In the environment, `0` has workers run plain Python whatever there is."""
 
 MODULES = (
-    "cluster/budget", "cluster/cluster", "cluster/failure_accrual", "cluster/latency", "cluster/lease",
-    "cluster/limits", "cluster/peak_ewma", "cluster/picker", "cluster/priorities",
+    "cluster/budget", "cluster/cluster", "cluster/endpoint", "cluster/failure_accrual", "cluster/latency",
+    "cluster/lease", "cluster/limits", "cluster/peak_ewma", "cluster/picker", "cluster/priorities",
     "exchange/attempts", "exchange/ending", "exchange/exchange", "exchange/receiving", "exchange/routing",
     "exchange/sides", "exchange/state",
     "filters/chain", "filters/forwarded", "filters/guards", "filters/peer", "filters/request_id", "filters/steering",

@@ -10,7 +10,7 @@ import pytest
 
 from turnout.proxy import errors
 from turnout.proxy.cluster.cluster import Cluster
-from turnout.proxy.cluster.endpoint import Target
+from turnout.proxy.cluster.target import Target
 from turnout.proxy.errors import Failure
 from turnout.proxy.exchange.answers import grpc_status
 from turnout.proxy.exchange.exchange import Exchange

@@ -8,6 +8,8 @@
 The body of the request is in `_kept` while it may be needed once more, and in `_held` while there is nobody to take it.
 """
 
+from typing import Final
+
 from turnout.proxy import errors
 from turnout.proxy.cluster.cluster import Cluster
 from turnout.proxy.cluster.endpoint import Outcome
@@ -22,7 +24,7 @@ from turnout.proxy.route.entry import Entry
 from turnout.proxy.route.retry import DEFAULT_POLICY, RetryPolicy
 from turnout.proxy.telemetry.layout import ClusterWord
 
-PROBE_UPLOAD_S = 1.0
+PROBE_UPLOAD_S: Final = 1.0
 """How long the request that decides on a breaker may take to come."""
 
 

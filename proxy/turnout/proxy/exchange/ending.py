@@ -3,6 +3,8 @@
 The lowest layer, for whatever is done above may fail.
 """
 
+from typing import Final
+
 from turnout.proxy.cluster.endpoint import Outcome, judge_status
 from turnout.proxy.errors import Failure
 from turnout.proxy.exchange.answers import describe_grpc, grpc_status, make_error, make_grpc_error
@@ -13,8 +15,8 @@ from turnout.proxy.http.head import NO_FIELDS, Fields, ResponseHead
 from turnout.proxy.shadow.tap import Tap
 from turnout.proxy.telemetry.layout import RouteWord, Word
 
-_GRPC = int(RouteWord.GRPC)
-_OK = Outcome.OK
+_GRPC: Final = int(RouteWord.GRPC)
+_OK: Final = Outcome.OK
 
 
 class Ending(ExchangeState):

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Sequence
 from functools import partial
+from typing import Final
 
 from turnout.proxy import errors
 from turnout.proxy.cluster.cluster import Cluster
@@ -23,7 +24,7 @@ from turnout.proxy.route.split import Share, Split
 from turnout.proxy.shadow.tap import Tap
 from turnout.rules.snapshot import Redirect
 
-_TIMED = int(Mark.STEERING | Mark.GRPC_TIMEOUT)
+_TIMED: Final = int(Mark.STEERING | Mark.GRPC_TIMEOUT)
 """Fields by which a client may say how long it waits."""
 
 
