@@ -162,6 +162,17 @@ def test_a_field_that_came_as_never_indexed_goes_to_the_upstream_as_such(make_lo
         assert names_never_indexed(log.take()[24:]) == {b"x-token"}
 
 
+def test_credentials_are_never_indexed_whether_they_came_so_or_not(make_log: Callable[..., Any]) -> None:
+    """libnghttp2 sees to that; we rely on it, and mark none."""
+    heads = RequestHeads(MAX_HEAD_BYTES)
+    for field in (never(b"authorization", b"Bearer x"), (b"authorization", b"Bearer x")):
+        head = heads.read((*GET, field), end=True)
+        assert head.secrets == frozenset()
+        log = make_log(server=False)
+        log.session.open(request_fields(head, b"http"), end=True, secrets=head.secrets)
+        assert names_never_indexed(log.take()[24:]) == {b"authorization"}
+
+
 def test_the_same_head_without_the_mark_is_another(make_log: Callable[..., Any]) -> None:
     heads = RequestHeads(MAX_HEAD_BYTES)
     for _ in range(3):

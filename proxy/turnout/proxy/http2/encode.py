@@ -3,6 +3,7 @@ framing is in attributes; names go out in lower case (RFC 9113 §8.2)."""
 
 from turnout.proxy.http.head import Fields, RequestHead, ResponseHead
 from turnout.proxy.http.names import Mark
+from turnout.proxy.http2.never_indexed import lower_names
 
 _LENGTH, _TE = int(Mark.CONTENT_LENGTH), int(Mark.TE)
 _STATUS = {status: (b":status", b"%d" % status) for status in range(100, 600)}
@@ -56,4 +57,4 @@ def trailer_fields(trailers: Fields) -> Fields:
     """One that came as never indexed goes out so: it is passed on as it is."""
     if len(trailers) == 1 and trailers[0][0].islower():
         return trailers  # as most are
-    return [field if type(field) is not tuple else (field[0].lower(), field[1]) for field in trailers]
+    return lower_names(trailers)

@@ -15,7 +15,8 @@ from turnout.proxy.http.head import CHUNKED, RequestHead
 from turnout.proxy.http.known import MAX_KNOWN, MAX_KNOWN_BYTES, KnownHeads
 from turnout.proxy.http.names import REQUEST_MARKS, Mark
 from turnout.proxy.http.target import Authorities, Targets, split_target
-from turnout.proxy.http2.fields import FieldTuple, Marks, find_secrets, size_of
+from turnout.proxy.http2.fields import Marks, size_of
+from turnout.proxy.http2.never_indexed import FieldTuple, find_secrets
 from turnout.proxy.telemetry.trace import read_trace_id
 
 _HOST, _LENGTH, _TE = int(Mark.HOST), int(Mark.CONTENT_LENGTH), int(Mark.TE)

@@ -4,7 +4,8 @@ from turnout.proxy.http.fields import MalformedError, parse_length
 from turnout.proxy.http.head import CHUNKED, ResponseHead
 from turnout.proxy.http.known import KnownHeads
 from turnout.proxy.http.names import RESPONSE_MARKS, Mark
-from turnout.proxy.http2.fields import FieldTuple, Marks, Trailers, find_secrets, size_of
+from turnout.proxy.http2.fields import Marks, Trailers, size_of
+from turnout.proxy.http2.never_indexed import FieldTuple, find_secrets
 
 _LENGTH = int(Mark.CONTENT_LENGTH)
 _COLON = 58

@@ -1,7 +1,7 @@
 """One HTTP/2 connection, sans I/O (RFC 9113): bytes to events for a handler, and messages to bytes.
 
 libnghttp2 through `ngh2` does the frames, HPACK, the windows and the states of streams, and judges messages (§8).
-This is the one module that knows it. Rules of the house:
+This module knows it, and `never_indexed`; no other does. Rules of the house:
 
 * A head and what is already there of the body, with the trailers, are told in one call: a small message is one event.
   So streams are told of in the order in which what they say is complete; each by itself in the order of its frames.
@@ -13,14 +13,13 @@ This is the one module that knows it. Rules of the house:
 """
 
 from enum import IntEnum
-from operator import itemgetter
 from typing import Any, Protocol
 
 import ngh2
 
 from turnout.proxy.http.head import NO_SECRETS, Data, Fields
 from turnout.proxy.http2.abuse import BYTES_A_FRAME, EARNED, Abuse
-from turnout.proxy.http2.fields import FieldTuple
+from turnout.proxy.http2.never_indexed import FieldTuple, conceal
 
 Event = Any
 """One of ngh2's events; which attributes each has goes by its type."""
@@ -41,7 +40,6 @@ HEAD_SLACK = 2
 """Heads of up to so many times the limit are read, so that they can be answered 431; beyond, the connection ends."""
 
 _GOAWAY = 7
-_get_name = itemgetter(0)
 _REQUEST, _RESPONSE, _DATA = ngh2.RequestReceived, ngh2.ResponseReceived, ngh2.DataReceived
 _TRAILERS, _CLOSED = ngh2.TrailersReceived, ngh2.StreamClosed
 _OF_ANSWERS = frozenset({ngh2.InformationalResponseReceived, _RESPONSE, _DATA, _TRAILERS, _CLOSED})
@@ -287,14 +285,14 @@ class Session:
     def open(self, fields: Fields, *, end: bool, secrets: frozenset[bytes] = NO_SECRETS) -> int:
         """Send a request's head on a new stream; 0 if the connection takes no more."""
         try:
-            return self._connection.send_request(_conceal(fields, secrets) if secrets else fields, end_stream=end)
+            return self._connection.send_request(conceal(fields, secrets) if secrets else fields, end_stream=end)
         except ngh2.NGH2Error:
             return 0
 
     def respond(self, stream_id: int, fields: Fields, *, end: bool, secrets: frozenset[bytes] = NO_SECRETS) -> bool:
         """Send a response's head; whether there is somebody who gets it."""
         try:
-            self._connection.send_response(stream_id, _conceal(fields, secrets) if secrets else fields, end_stream=end)
+            self._connection.send_response(stream_id, conceal(fields, secrets) if secrets else fields, end_stream=end)
         except ngh2.NGH2Error:
             return False
         return True
@@ -306,7 +304,7 @@ class Session:
         connection = self._connection
         self._abuse.control += EARNED + len(data) // BYTES_A_FRAME
         try:
-            connection.send_response(stream_id, _conceal(fields, secrets) if secrets else fields)
+            connection.send_response(stream_id, conceal(fields, secrets) if secrets else fields)
             if trailers:
                 connection.send_data(stream_id, data)
                 connection.send_trailers(stream_id, trailers)
@@ -317,7 +315,7 @@ class Session:
 
     def send_interim(self, stream_id: int, fields: Fields, secrets: frozenset[bytes] = NO_SECRETS) -> None:
         try:
-            fields = _conceal(fields, secrets) if secrets else fields
+            fields = conceal(fields, secrets) if secrets else fields
             self._connection.send_informational_response(stream_id, fields)
         except ngh2.NGH2Error:
             return
@@ -391,14 +389,3 @@ class Session:
             self._connection.terminate_connection(code)
         except ngh2.NGH2Error:
             return
-
-
-def _conceal(fields: Fields, secrets: frozenset[bytes]) -> Fields:
-    """The fields, with those marked that no table may learn (RFC 7541 §7.1.3): one or two, so these are looked for."""
-    names = list(map(_get_name, fields))
-    for name in secrets:
-        at = -1
-        for _ in range(names.count(name)):
-            at = names.index(name, at + 1)
-            fields[at] = ngh2.NeverIndexedHeader(*fields[at])
-    return fields

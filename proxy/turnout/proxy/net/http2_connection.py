@@ -99,7 +99,7 @@ class Stream:
             self._connection.schedule_flush()
 
 
-class Http2Connection(asyncio.Protocol):
+class Http2Connection:
     """The asyncio protocol of a connection that speaks HTTP/2. Who derives from it handles the session's events."""
 
     __slots__ = (
@@ -116,9 +116,17 @@ class Http2Connection(asyncio.Protocol):
         """Streams to be looked at by the next flush."""
         self._transport = cast(asyncio.Transport, None)
 
+    # From the loop
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
     def data_received(self, data: bytes) -> None:
         self.session.feed(data, self._clock())
         self.schedule_flush()
+
+    def eof_received(self) -> None:
+        """The transport closes then, and `connection_lost` follows."""
 
     def pause_writing(self) -> None:
         self._full = True

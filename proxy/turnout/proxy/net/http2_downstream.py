@@ -14,11 +14,13 @@ from turnout.proxy.filters.peer import Peer
 from turnout.proxy.http.fields import MalformedError, RefusedError
 from turnout.proxy.http.head import NO_FIELDS, Data, Fields, ResponseHead
 from turnout.proxy.http2.encode import response_fields, trailer_fields
-from turnout.proxy.http2.fields import FieldTuple, read_trailers
+from turnout.proxy.http2.fields import read_trailers
+from turnout.proxy.http2.never_indexed import FieldTuple
 from turnout.proxy.http2.request_head import refused_head
 from turnout.proxy.http2.session import Error, Session
 from turnout.proxy.net.context import ListenerContext
 from turnout.proxy.net.http2_connection import HIGH_BYTES, Http2Connection, Stream
+from turnout.proxy.net.protocol import as_protocol
 from turnout.proxy.net.timers import NEVER
 from turnout.proxy.net.unsent import has_unsent
 from turnout.proxy.telemetry.layout import Word
@@ -55,7 +57,7 @@ class Http2Downstream(Http2Connection):
 
     def start(self, data: bytes) -> None:
         """Take the place of the HTTP/1 connection, which has counted it."""
-        self._transport.set_protocol(self)
+        self._transport.set_protocol(as_protocol(self))
         self._worker.connections.add(self)
         self._worker.services.counters.add(Word.HTTP2_CONNECTIONS_TOTAL)
         self.wake_at(self._last_active + self._worker.options.downstream_idle_timeout_s)
@@ -228,19 +230,18 @@ class Http2Downstream(Http2Connection):
 class DownstreamStream(Stream):
     """One stream of a client: the downstream of its exchange."""
 
-    __slots__ = ("_early", "_trailers", "_unread", "_unread_until", "exchange", "peer")
-    _connection: Http2Downstream
+    __slots__ = ("_client", "_early", "_trailers", "_unread", "_unread_until", "exchange", "peer")
 
     def __init__(self, connection: Http2Downstream, stream_id: int) -> None:
         # Written out, and not by super(): one is made for each request.
-        self._connection = connection
+        self._connection = self._client = connection
         self.id = stream_id
         self._held = self._unsettled = 0
         self._waits = self._blocked = self._resets = False
         self.exchange: Exchange | None = None
         self.peer = connection.peer
         self._trailers: Fields = NO_FIELDS
-        self._early = bytearray()
+        self._early: bytearray | None = None
         self._unread, self._unread_until = maxsize, 0.0
         """How much of its answer the client had not taken when that was last looked at, once the exchange had ended,
         and until when it has to take more."""
@@ -264,6 +265,8 @@ class DownstreamStream(Stream):
     def _on_tunnel_data(self, exchange: Exchange, data: bytes, end: bool) -> None:
         """What came before the tunnel is there waits, within the stream's window."""
         if not exchange.tunnel:
+            if self._early is None:
+                self._early = bytearray()
             self._early += data
             self._held += len(data)
         elif data:
@@ -274,7 +277,7 @@ class DownstreamStream(Stream):
 
     def _send_early(self) -> None:
         """The tunnel is there."""
-        early, self._early = self._early, bytearray()
+        early, self._early = self._early, None
         self.release()
         if early and self.exchange is not None:
             self.exchange.on_downstream_tunnel_data(bytes(early))
@@ -296,7 +299,7 @@ class DownstreamStream(Stream):
 
     def _on_unread(self, now: float) -> None:
         """The exchange has ended, and not the stream: the client takes its answer slowly, or not at all."""
-        connection, queued = self._connection, self.queued_bytes()
+        connection, queued = self._client, self.queued_bytes()
         if self._unread < 0:
             connection.close_now()  # it does not even take that the stream has ended
         elif queued < self._unread:
@@ -310,7 +313,7 @@ class DownstreamStream(Stream):
         return self.exchange.next_deadline() if self.exchange is not None else self._unread_until
 
     def held_bytes(self) -> int:
-        return len(self._early) + (self.exchange.held_bytes() if self.exchange is not None else 0)
+        return len(self._early or b"") + (self.exchange.held_bytes() if self.exchange is not None else 0)
 
     def on_blocked(self, blocked: bool) -> None:
         if self.exchange is not None:
@@ -320,10 +323,10 @@ class DownstreamStream(Stream):
 
     @property
     def wake(self) -> float:
-        return self._connection.wake
+        return self._client.wake
 
     def wake_at(self, deadline: float) -> None:
-        self._connection.wake_at(deadline)
+        self._client.wake_at(deadline)
 
     def send_response(self, head: ResponseHead, data: Data, end: bool, close: bool) -> None:
         """Write the answer's head, with the body that is there. Only a stream is closed by an HTTP/2 answer."""
