@@ -27,13 +27,15 @@ MODULES = (
     "exchange/attempts", "exchange/ending", "exchange/exchange", "exchange/receiving", "exchange/routing",
     "exchange/sides", "exchange/state",
     "filters/chain", "filters/forwarded", "filters/guards", "filters/peer", "filters/request_id", "filters/steering",
+    "filters/trace_context", "filters/tracing",
     "http/fields", "http/head", "http/known", "http/names", "http/target",
     "http1/chunked", "http1/encode", "http1/heads", "http1/request", "http1/request_head", "http1/response",
     "http1/response_head",
-    "net/access_log", "net/context", "net/downstream", "net/pool", "net/timers", "net/upstream",
+    "net/access_log", "net/context", "net/downstream", "net/pool", "net/spans", "net/timers",
+    "net/upstream",
     "route/conditions", "route/domains", "route/edits", "route/entry", "route/groups", "route/paths", "route/split",
     "route/switch", "route/table",
-    "telemetry/access_log", "telemetry/counters", "telemetry/trace",
+    "telemetry/access_log", "telemetry/counters", "telemetry/trace/parent",
 )  # fmt: skip
 """Relative to `turnout.proxy`. Not among them: Structs of msgspec, whose options mypyc would drop; and what tells the
 fields of HTTP/2 by the type of their tuples, which compiled code takes apart and makes anew as plain ones."""
