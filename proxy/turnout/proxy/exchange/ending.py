@@ -35,11 +35,11 @@ class Ending(ExchangeState):
             assert self._downstream is not None
             # Trailers would wait behind what a client does not take.
             tells = head.grpc and not self._blocked_by_client
-            self._downstream.abort(describe_grpc(failure, head.request_id, self.reason) if tells else NO_FIELDS)
+            self._downstream.abort(describe_grpc(failure, head, self.reason) if tells else NO_FIELDS)
             self._finish()
         else:
             make = make_grpc_error if head.grpc else make_error
-            self._answer(*make(failure, head.request_id, self.reason, fields), close=failure.close)
+            self._answer(*make(failure, head, self.reason, fields), close=failure.close)
 
     def _answer(self, head: ResponseHead, body: bytes, *, close: bool) -> None:
         head.length = len(body)

@@ -197,5 +197,5 @@ class Receiving(Attempts):
             upstream.give_back(now)
         else:
             upstream.abort()
-        self._try_again(outcome, reason, delay_s)
+        self._try_again(outcome, head.status, reason, delay_s)
         return True

@@ -17,7 +17,7 @@ from turnout.proxy.http.names import REQUEST_MARKS, Mark
 from turnout.proxy.http.target import Authorities, Targets, split_target
 from turnout.proxy.http2.fields import Marks, size_of
 from turnout.proxy.http2.never_indexed import FieldTuple, find_secrets
-from turnout.proxy.telemetry.trace import read_trace_id
+from turnout.proxy.telemetry.trace.parent import read_traceparent
 
 _HOST, _LENGTH, _TE = int(Mark.HOST), int(Mark.CONTENT_LENGTH), int(Mark.TE)
 _TRACEPARENT, _GRPC_TIMEOUT = int(Mark.TRACEPARENT), int(Mark.GRPC_TIMEOUT)
@@ -128,6 +128,7 @@ class RequestHeads:
                     continue
                 kept.append((name, value))
                 continue
+            again = mark & head.marks
             head.marks |= mark
             if mark == _HOST:
                 if host is not None:
@@ -138,7 +139,7 @@ class RequestHeads:
             elif mark != _TE:
                 kept.append((name, value))
                 if mark == _TRACEPARENT:
-                    head.trace_id = read_trace_id(value)
+                    head.traceparent = b"" if again else read_traceparent(value)
         if cookies:
             kept.append((b"cookie", b"; ".join(cookies)))  # §8.2.3
         if timeouts:
@@ -215,7 +216,7 @@ def _fill(head: RequestHead, own: list[tuple[bytes, bytes]]) -> bool:
         else:
             head.add_read(b"\r\n%b: %b" % field, [(name, value)])
             if mark == _TRACEPARENT:
-                head.trace_id = read_trace_id(value)
+                head.traceparent = read_traceparent(value)
         head.marks |= mark
     return True
 

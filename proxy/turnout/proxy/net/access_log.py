@@ -63,7 +63,7 @@ class AccessLog:
             peer.address,
             peer.logged_identity,
             request_id if request_id.isalnum() else escape(request_id),
-            head.trace_id,
+            head.traceparent[3:35],
             self._missing if exchange.grpc_status < 0 else self._grpc_statuses[exchange.grpc_status],
         )
         if len(buffer) > FLUSH_BYTES:

@@ -50,6 +50,8 @@ class Word(IntEnum):
     HTTP2_CONNECTIONS_TOTAL = 9
     HTTP2_FLOODS_TOTAL = 10
     """Connections of HTTP/2 that were ended since the client did too much of what costs only us."""
+    SPANS_DROPPED = 11
+    """Spans that a worker could not tell of: the supervisor had not taken the ones before."""
     OBSERVER_FAILURES = 20
     """Pairs of answers on which an observer failed."""
     TLS_DOWNSTREAM_TOTAL = 24
