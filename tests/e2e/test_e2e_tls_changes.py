@@ -13,8 +13,9 @@ from actors.http2_load import Http2Load
 from actors.http2_server import Http2Server
 from actors.http2_wire import DATA, Http2Wire, connect_http2
 from actors.load import Load
-from actors.proxy import Proxy, free_port, until
+from actors.proxy import Proxy, until
 from actors.wire import Fields, connect
+from free_ports import free_port
 
 Start = Callable[..., Proxy]
 NAME = "models.test"

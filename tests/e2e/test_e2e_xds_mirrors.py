@@ -11,9 +11,10 @@ from actors.documents import predictor
 from actors.echo import Echo
 from actors.envoy import Envoy, require_envoy
 from actors.interop import read_bootstrap
-from actors.proxy import free_port, until
+from actors.proxy import until
 from actors.wire import connect
 from actors.xds_proxy import XdsProxy
+from free_ports import free_port
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -2,7 +2,6 @@
 
 import http.client
 import json
-import socket
 import threading
 from collections.abc import Iterable, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from free_ports import free_port
 
 from turnout.proxy.http.head import RequestHead
 from turnout.proxy.http.target import parse_authority, split_target
@@ -204,9 +204,7 @@ def place(snapshot: Snapshot, upstreams: Upstreams) -> Snapshot:
 
 
 def place_listener(listener: Listener) -> Listener:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return msgspec.structs.replace(listener, address="127.0.0.1", port=taken.getsockname()[1])
+    return msgspec.structs.replace(listener, address="127.0.0.1", port=free_port())
 
 
 def compiled(path: Path) -> Snapshot:

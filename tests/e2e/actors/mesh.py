@@ -14,8 +14,9 @@ from actors.control_plane import ControlPlane
 from actors.echo import Echo
 from actors.envoy import Envoy, require_envoy
 from actors.interop import read_bootstrap
-from actors.proxy import free_port, until
+from actors.proxy import until
 from actors.xds_proxy import XdsProxy
+from free_ports import free_port
 
 PLANES = ("envoy", "turnout")
 NAME = "mesh.test"

@@ -160,7 +160,8 @@ class Receiving(Attempts):
         self._grpc = answer
         if policy is None or not policy.grpc_statuses:
             return False
-        if end or answer.head.status != 200:
+        # Behind a message a status is final, also where both come in one piece.
+        if answer.head.status != 200 or (end and not data):
             return self._is_status_retried(policy, answer, end)
         if data or not self._request_ended:
             return False

@@ -9,8 +9,8 @@ CLUSTER_HINT = "cluster"
 ORDER = "order"
 """In an endpoint's metadata: its place among the others, where localities and priorities do not follow each other."""
 MISSING = "missing"
-"""In a route configuration's metadata: clusters that are missing and that no route of Envoy's tells (a backend without
-weight, one that redirects, those of gRPC's routes)."""
+"""In a route configuration's metadata: clusters that are missing and of which not all routes of Envoy's tell that (a
+backend without weight, one that redirects, those of gRPC's routes)."""
 DEFAULT_ADDRESS, DEFAULT_PORT = "default_address", "default_port"
 """In a listener's metadata, true if `--listen` is to say it."""
 SENT_ADDRESS, SENT_PORT = "127.0.0.1", 8080

@@ -1,6 +1,6 @@
 """Routes in Envoy's words as Route messages, and what holds them: virtual hosts, route configurations."""
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from envoy.config.core.v3 import base_pb2
@@ -78,22 +78,22 @@ def make_host(host: VirtualHost, site: Site, missing: Collection[str], *, filter
     return told
 
 
-def add_missing(configurations: Iterable[Any], missing: Iterable[str]) -> None:
-    """Tell in each of the configurations which of the `missing` clusters no route of theirs tells."""
-    told = {name for message in configurations for name in _named(message)}
-    untold = [name for name in missing if name not in told]
+def add_missing(configurations: Collection[Any], missing: Collection[str]) -> None:
+    """Tell in each of the configurations which of the `missing` clusters their routes do not tell, all of them or some:
+    a client would wait for those."""
+    if not missing:
+        return
+    told: set[str] = set()
+    silent: set[str] = set()
+    for action in (
+        route.route for message in configurations for host in message.virtual_hosts for route in host.routes
+    ):
+        is_told = action.cluster_not_found_response_code == _ACTION.INTERNAL_SERVER_ERROR
+        (told if is_told else silent).update((action.cluster, *(s.name for s in action.weighted_clusters.clusters)))
+    untold = [name for name in missing if name not in told or name in silent]
     if untold:
         for message in configurations:
             message.metadata.CopyFrom(make_metadata(**{MISSING: untold}))
-
-
-def _named(message: Any) -> Iterator[str]:
-    """The clusters of routes that say what it means if one of them is not there."""
-    routes = [route for host in message.virtual_hosts for route in host.routes]
-    for route in routes:
-        if route.route.cluster_not_found_response_code == _ACTION.INTERNAL_SERVER_ERROR:
-            yield route.route.cluster
-            yield from (cluster.name for cluster in route.route.weighted_clusters.clusters)
 
 
 def _bodies(message: Any) -> list[bytes]:

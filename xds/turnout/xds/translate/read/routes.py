@@ -60,13 +60,13 @@ def read_configuration(message: Any, place: Place) -> Configuration:
             inner.at("name").say(f"the virtual host {host.name!r} is there twice")
         names.add(host.name)
         hosts.append(Host(host.name, _read_domains(host, domains, inner), *reader.read_routes(host, inner)))
-    for name in _read_missing(message):
+    for name in read_missing(message):
         reader.absent.setdefault(name, True)
     return Configuration(tuple(hosts), reader.absent)
 
 
-def _read_missing(message: Any) -> list[str]:
-    """Our own word: clusters that are missing and that no route names."""
+def read_missing(message: Any) -> list[str]:
+    """Our own word: clusters that are missing and of which not all routes say so."""
     value = read_own(message, MISSING)
     return [] if value is None else [item.string_value for item in value.list_value.values if item.string_value]
 
