@@ -3,13 +3,14 @@
 import asyncio
 import os
 import signal
+from hashlib import sha256
 
 import pytest
 from actors.documents import predictor
 from actors.echo import Echo
 from actors.load import Load
 from actors.mirroring import Counts, Shadow, Start, at_rest, counts, ended, mirrored
-from actors.proxy import Proxy, until
+from actors.proxy import Proxy, resident_kib, until
 from actors.wire import Message, Wire, connect
 
 POST = b"POST /v2/models/m/infer?q=1 HTTP/1.1\r\nHost: models.test\r\ncontent-length: %d\r\n\r\n"
@@ -70,6 +71,29 @@ async def test_bodies_of_all_sizes_and_framings_come_whole(start_proxy: Start) -
             assert (await wire.read_response()).body == b"live"
         await ended(proxy, len(SIZES))
         assert shadow.bodies == expected
+
+
+@pytest.mark.parametrize(
+    "mib", [24, pytest.param(64, marks=pytest.mark.soak), pytest.param(256, marks=pytest.mark.soak)]
+)
+async def test_a_body_of_any_size_passes_if_the_shadow_keeps_up(start_proxy: Start, mib: int) -> None:
+    """The client waits for both, so that it is the size that is tried and not who is quicker."""
+    piece = bytes(range(256)) * 4_096
+    async with Shadow() as live, Shadow() as shadow:
+        live.keeps = shadow.keeps = False
+        proxy = start_proxy(mirrored(live.port, {"shadow": shadow.port}))
+        (worker,) = await proxy.workers()
+        before = resident_kib(worker)
+        wire = await connect(proxy.port)
+        await wire.send(POST % (mib << 20))
+        for sent in range(1, mib + 1):
+            await wire.send(piece)
+            await until(lambda sent=sent: min(live.received, shadow.received) > (sent - 1) << 20)
+        assert (await wire.read_response()).status == 200
+        found = await ended(proxy, 1)
+        assert (found.results, found.sent_bytes) == ({"answered": 1}, mib << 20)
+        assert shadow.digests == live.digests == [sha256(piece * mib).hexdigest()]
+        assert resident_kib(worker) - before < 24 * 1024
 
 
 async def test_a_chunked_body_goes_on_as_it_comes_with_its_trailers(start_proxy: Start) -> None:

@@ -57,8 +57,9 @@ async def test_whatever_a_shadow_does_the_answer_is_the_same(start_proxy: Start,
         found = await ask_all(proxy.port, SIZES * 3)
         assert found == {b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nlive": 4 * 3 * len(SIZES)}
         told = await ended(proxy, 4 * 3 * len(SIZES))
-        assert told.mirrored == told.eligible
+        assert set(told.skipped) <= {"breaker"}
         assert set(told.results) <= WAYS[way]
+        assert told.mirrored >= 20, "so many fail before it is left alone"
         metrics = (await proxy.admin("/metrics"))[1]
         own = f'{{endpoint="127.0.0.1:{live.port}",predictor="default/live"}}'
         assert f"turnout_upstream_failures_total{own} 0.0" in metrics, "a shadow's failures are its own"
@@ -94,7 +95,7 @@ async def test_the_counts_are_exact_with_three_fault_scripts_at_once(start_proxy
         assert load.failures == {}
         for name, shadow in shadows.items():
             found = await ended(proxy, count, name, within_s=60)
-            assert set(found.skipped) <= {"limit"}
+            assert set(found.skipped) <= {"limit", "breaker"}
             assert len(found.results) >= 4, "the ways were taken"
             # A connection that is made and slammed before the request went is a copy that nobody saw.
             assert found.mirrored >= len(shadow.seen) >= found.results["answered"]
@@ -142,7 +143,8 @@ async def test_all_shadows_of_a_worker_together_hold_no_more_than_their_share(st
             wire.close()
         live.bodies.clear()
         found = await counts(proxy)
-        assert (found.eligible, found.mirrored + found.skipped["body"]) == (count, count)
+        assert found.eligible == count
+        assert set(found.skipped) <= {"body", "breaker"}
         assert found.active > 0
         assert found.results["slow"] > 0
         assert peak - before < 110 * 1024, "64 MiB of shadows, and what Python makes of it"

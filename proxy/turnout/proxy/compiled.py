@@ -36,8 +36,8 @@ MODULES = (
     "net/http2_upstream", "net/pool", "net/shared", "net/spans", "net/timers", "net/upstream",
     "route/conditions", "route/domains", "route/edits", "route/entry", "route/groups", "route/mirrors", "route/paths",
     "route/split", "route/switch", "route/table",
-    "shadow/backlog", "shadow/gate", "shadow/governor", "shadow/head", "shadow/pacing", "shadow/shadow",
-    "shadow/shadows", "shadow/tap", "shadow/taps",
+    "shadow/backlog", "shadow/breaker", "shadow/gate", "shadow/governor", "shadow/head", "shadow/pacing",
+    "shadow/shadow", "shadow/shadows", "shadow/tap", "shadow/taps",
     "telemetry/access_log", "telemetry/counters", "telemetry/trace/parent",
 )  # fmt: skip
 """Relative to `turnout.proxy`. Not among them: Structs of msgspec, whose options mypyc would drop; and

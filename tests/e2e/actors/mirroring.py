@@ -6,6 +6,7 @@ import socket
 import struct
 from collections import Counter
 from collections.abc import Callable
+from hashlib import sha256
 from types import TracebackType
 from typing import Self
 
@@ -107,13 +108,17 @@ class Shadow:
     the request, `slam` (a reset at once), `cut` in the answer, `garbage`, `flood` (`flood_bytes` of body), `deaf` (it
     reads the head and nothing more), `early` (it answers at the head).
 
-    `bodies` are what came whole, `seen` the heads of all.
+    `bodies` are what came whole, `seen` the heads of all. With `keeps` off neither is kept; `digests` are the SHA-256
+    of bodies with a length, in any case.
     """
 
     def __init__(self, *ways: str, port: int = 0) -> None:
         self.ways = list(ways) or ["answer"]
         self.port = port
         self.flood_bytes = 1 << 22
+        self.keeps = True
+        self.requests = 0
+        self.digests: list[str] = []
         self.seen: list[Message] = []
         self.bodies: list[bytes] = []
         self.received = 0
@@ -122,7 +127,7 @@ class Shadow:
         self._server: asyncio.Server | None = None
 
     def next_way(self) -> str:
-        return self.ways[(len(self.seen) - 1) % len(self.ways)]
+        return self.ways[(self.requests - 1) % len(self.ways)]
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
@@ -155,7 +160,9 @@ class _Connection(asyncio.Protocol):
     def __init__(self, shadow: Shadow) -> None:
         self._shadow = shadow
         self._buffer = bytearray()
-        self._left = -1
+        self._left = 0
+        self._body = bytearray()
+        self._digest = sha256()
         self._chunked = False
         self._way = ""
         self._flood = 0
@@ -180,11 +187,11 @@ class _Connection(asyncio.Protocol):
         """Whether a whole request was there."""
         if not self._way and not self._read_head():
             return False
-        end = self._find_end()
-        if end < 0:
+        if not (self._take_chunks() if self._chunked else self._take_length()):
             return False
-        self._shadow.bodies.append(bytes(self._buffer[:end]))
-        del self._buffer[: end + (5 if self._chunked else 0)]
+        if self._shadow.keeps:
+            self._shadow.bodies.append(bytes(self._body))
+        self._body.clear()
         way, self._way = self._way, ""
         self._react(way)
         return not self._transport.is_closing()
@@ -197,7 +204,9 @@ class _Connection(asyncio.Protocol):
         del self._buffer[: at + 4]
         pairs = (line.partition(":") for line in lines)
         message = Message(start, [(name.lower(), value.strip()) for name, _, value in pairs])
-        self._shadow.seen.append(message)
+        self._shadow.requests += 1
+        if self._shadow.keeps:
+            self._shadow.seen.append(message)
         self._chunked = message.get("transfer-encoding") == "chunked"
         self._left = int(message.get("content-length") or 0)
         self._way = self._shadow.next_way()
@@ -209,23 +218,32 @@ class _Connection(asyncio.Protocol):
             return False
         return True
 
-    def _find_end(self) -> int:
-        """Where the body ends in the buffer. A chunked one is decoded there, and ends where the last chunk begins."""
-        if not self._chunked:
-            return self._left if len(self._buffer) >= self._left else -1
+    def _take_length(self) -> bool:
+        """Take what is there of a body with a length; whether that is all of it."""
+        piece = self._buffer[: self._left]
+        del self._buffer[: self._left]
+        self._left -= len(piece)
+        self._digest.update(piece)
+        if self._shadow.keeps:
+            self._body += piece
+        if not self._left:
+            self._shadow.digests.append(self._digest.hexdigest())
+            self._digest = sha256()
+        return not self._left
+
+    def _take_chunks(self) -> bool:
+        """Take a chunked body, once all of it is there."""
         if not self._buffer.endswith(b"0\r\n\r\n"):
-            return -1
-        body, rest = bytearray(), memoryview(bytes(self._buffer))
+            return False
+        rest = memoryview(bytes(self._buffer))
+        self._buffer.clear()
         while True:
             line, _, _ = bytes(rest[:20]).partition(b"\r\n")
-            size = int(line, 16)
+            size, begin = int(line, 16), len(line) + 2
             if not size:
-                break
-            begin = len(line) + 2
-            body += rest[begin : begin + size]
+                return True
+            self._body += rest[begin : begin + size]
             rest = rest[begin + size + 2 :]
-        self._buffer = body + b"0\r\n\r\n"
-        return len(body)
 
     def _react(self, way: str) -> None:
         if way in _ANSWERS:

@@ -1,10 +1,13 @@
-"""What bounds the shadows of one mirror of a route: how many are in flight, and how many begin.
+"""What bounds the shadows of one mirror of a route: how many are in flight, how many begin, and, at each worker by
+itself, the pace of their answers and the breaker.
 
-Both hold for the proxy: each worker counts in its own block and decides on the sum, as limits of clusters do
+The first two hold for the proxy: each worker counts in its own block and decides on the sum, as limits of clusters do
 (`cluster.limits`), and takes tokens from a bucket that all share (`telemetry.buckets`). So at one moment at most as
 many shadows as there are other workers are too many.
 """
 
+from turnout.proxy.shadow.breaker import Breaker
+from turnout.proxy.shadow.pacing import Pacer
 from turnout.proxy.telemetry.buckets import MAX_NS, Buckets
 from turnout.proxy.telemetry.counters import Counters
 from turnout.proxy.telemetry.mirrors import MirrorWord
@@ -17,9 +20,21 @@ _ACTIVE, _BUCKET = int(MirrorWord.ACTIVE), int(MirrorWord.BUCKET)
 class Governor:
     """Of one mirror. `record` is the offset of its counters."""
 
-    __slots__ = ("_active", "_bucket", "_buckets", "_burst_ns", "_counters", "_max_requests", "_token_ns")
+    __slots__ = (
+        "_active",
+        "_bucket",
+        "_buckets",
+        "_burst_ns",
+        "_counters",
+        "_max_requests",
+        "_token_ns",
+        "breaker",
+        "pacer",
+    )
 
     def __init__(self, limits: MirrorLimits, buckets: Buckets, counters: Counters, record: int) -> None:
+        self.breaker = Breaker()
+        self.pacer = Pacer()
         self._buckets = buckets
         self._counters = counters
         self._active = record + _ACTIVE

@@ -1,62 +1,76 @@
-"""How much of the shadows' answers a worker reads in a time, so that one that floods takes none from live requests.
+"""How much of the shadows' answers is read in a time, so that one that floods takes nothing from live requests.
 
-In each slice of SLICE_S at most SLICE_BYTES are read, and what the last read had in it beyond that. Who was told to
-stop goes on in a later slice, first come first served: so many are let go as it can take if each fills its buffer.
+A token bucket of bytes for each mirror. RATE fills it, and each live answer that a shadow goes with adds twice its
+size: a shadow that answers as the live one does is never held up. Who has read more than there was stops reading, and
+so does who begins while others wait; they go on in turn, a few every TICK_S. What is not read stays in the kernel.
 """
 
 from collections import deque
+from math import inf
 from typing import Protocol
 
-SLICE_S = 0.005
-SLICE_BYTES = 512 << 10
-"""100 MiB a second; a copy of what is read costs a worker some 3 % of a core then."""
-_READ_BYTES = 256 << 10
-"""What the loop reads of one connection at a time, at most."""
-_AT_ONCE = SLICE_BYTES // _READ_BYTES
+RATE = 16 << 20
+"""Bytes a second."""
+BURST_BYTES = 1 << 20
+MAX_EARNED_BYTES = 64 << 20
+EARNED = 2
+TICK_S = 0.01
+_AT_ONCE = 4
+"""Of those who wait, in one tick: the loop may read 256 KiB of each before it asks again."""
 
 
 class Paced(Protocol):
     """Somebody whose reading can be stopped."""
 
-    def resume_reading(self) -> None: ...
+    def resume_reading(self) -> bool:
+        """Whether it has waited for that, and is not over."""
+        ...
 
 
 class Pacer:
-    """One per worker. `wake` is that of a sleeper: `on_timer` is to be called at `wake_at` while somebody waits."""
+    """Of one mirror at one worker. `wake` is that of a sleeper: `on_timer` is to be called at the time that `wait` and
+    it say."""
 
-    __slots__ = ("_left", "_slice_end", "_waiting", "wake")
+    __slots__ = ("_at", "_earned", "_left", "_waiting", "wake")
 
-    def __init__(self, never: float) -> None:
-        self._left = SLICE_BYTES
-        self._slice_end = 0.0
+    def __init__(self) -> None:
+        self._left = float(BURST_BYTES)
+        self._earned = 0
+        self._at = 0.0
         self._waiting: deque[Paced] = deque()
-        self.wake = never
+        self.wake = inf
 
     def __len__(self) -> int:
         return len(self._waiting)
 
+    def earn(self, size: int) -> None:
+        """So much of a live answer has come, to a request that was copied."""
+        self._earned = min(self._earned + EARNED * size, MAX_EARNED_BYTES)
+
     def take(self, size: int, now: float) -> bool:
         """So much was read; whether more of it may be."""
-        if now >= self._slice_end:
-            self._begin_slice(now)
-        self._left -= size
-        return self._left >= 0
+        self._fill(now)
+        paid = min(size, self._earned)
+        self._earned -= paid
+        self._left -= size - paid
+        return self._left >= 0.0
 
-    def wait(self, paced: Paced) -> float:
-        """It has stopped reading, and goes on in its turn; when the next slice begins."""
+    def wait(self, paced: Paced, now: float) -> float:
+        """It has stopped reading, and goes on in its turn; when to look whose turn it is."""
         self._waiting.append(paced)
-        return self._slice_end
+        return now + TICK_S
 
     def on_timer(self, now: float) -> float:
-        """Let some go on; when the next slice begins, `inf` if nobody waits for it."""
-        if now < self._slice_end:
-            return self._slice_end
-        self._begin_slice(now)
+        """Let some go on; when to look again, `inf` if nobody waits."""
+        self._fill(now)
         waiting = self._waiting
-        for _ in range(min(_AT_ONCE, len(waiting))):
-            waiting.popleft().resume_reading()
-        return self._slice_end if waiting else float("inf")
+        if self._left >= 0.0:
+            left = _AT_ONCE
+            while left and waiting:
+                left -= waiting.popleft().resume_reading()
+        return now + TICK_S if waiting else inf
 
-    def _begin_slice(self, now: float) -> None:
-        self._left = SLICE_BYTES
-        self._slice_end = now + SLICE_S
+    def _fill(self, now: float) -> None:
+        if now > self._at:
+            self._left = min(self._left + (now - self._at) * RATE, float(BURST_BYTES))
+            self._at = now

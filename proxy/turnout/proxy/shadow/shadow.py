@@ -19,7 +19,7 @@ from turnout.proxy.cluster.lease import Lease
 from turnout.proxy.exchange.grpc_answer import GrpcAnswer, judge
 from turnout.proxy.exchange.sides import Connecting, Requester, Upstream
 from turnout.proxy.http.head import Data, RequestHead, ResponseHead
-from turnout.proxy.route.mirrors import MirrorShare
+from turnout.proxy.shadow.governor import Governor
 from turnout.proxy.shadow.observer import Pair
 from turnout.proxy.shadow.shadows import NEVER, Shadows
 from turnout.proxy.telemetry.layout import BOUNDS_S, HISTOGRAM_WORDS
@@ -34,25 +34,27 @@ _FIRST_BYTE, _TOTAL, _SUM = int(MirrorWord.FIRST_BYTE), int(MirrorWord.TOTAL), H
 class Shadow(Requester):
     """Made when it is decided that there is one, and counted as mirrored then; `start` sends it.
 
-    `pair` is there if somebody observes. `first_byte_at` and `sent_at`, of the last byte that
+    `pair` is there if somebody observes; `pacer` is its mirror's. `first_byte_at` and `sent_at`, of the last byte that
     came of the request, are times of the clock.
     """
 
     __slots__ = (
-        "_connecting", "_grpc", "_held", "_held_bytes", "_is_paused", "_record", "_request_ended", "_shadows",
-        "_timeout_s", "_upstream", "bytes_received", "bytes_sent", "done", "first_byte_at", "lease", "pair",
-        "sent_at", "status", "wake",
+        "_breaker", "_connecting", "_grpc", "_held", "_held_bytes", "_is_paused", "_record", "_request_ended",
+        "_shadows", "_timeout_s", "_upstream", "bytes_received", "bytes_sent", "done", "first_byte_at", "lease",
+        "pacer", "pair", "sent_at", "status", "wake",
     )  # fmt: skip
 
     def __init__(
-        self, shadows: Shadows, mirror: MirrorShare, timeout_s: float, head: RequestHead, lease: Lease,
+        self, shadows: Shadows, record: int, governor: Governor, timeout_s: float, head: RequestHead, lease: Lease,
         upstream: Upstream | None, now: float,
     ) -> None:  # fmt: skip
         self.head = head
         self.tunnel = False
         self.lease = lease
         self._shadows = shadows
-        self._record = mirror.record
+        self._record = record
+        self._breaker = governor.breaker
+        self.pacer = governor.pacer
         self._timeout_s = timeout_s
         self._upstream: Upstream | None = upstream
         self._connecting: Connecting | None = None
@@ -67,8 +69,8 @@ class Shadow(Requester):
         self.done = False
         self.wake = NEVER
         words = shadows.counters.words
-        words[mirror.record + _MIRRORED] += 1
-        words[mirror.record + _ACTIVE] += 1
+        words[record + _MIRRORED] += 1
+        words[record + _ACTIVE] += 1
         shadows.active.add(self)
 
     def __repr__(self) -> str:
@@ -90,6 +92,7 @@ class Shadow(Requester):
             self._held_bytes = len(data)
         else:
             upstream.send_request(self, self.head, data, end)
+            self._line_up()
         self._on_sent(data, end)
 
     def send(self, data: Data, end: bool) -> None:
@@ -132,6 +135,7 @@ class Shadow(Requester):
         upstream.send_request(self, self.head, held[0], self._request_ended and not last)
         for at in range(1, last + 1):
             upstream.send_body(held[at], self._request_ended and at == last)
+        self._line_up()
         self.sent_at = self._shadows.clock()
 
     def on_connect_failed(self, reason: str) -> None:
@@ -170,17 +174,27 @@ class Shadow(Requester):
             self._shadows.keep(self.pair.shadow, data)
         if end:
             self._complete(now)
-        elif size and not self._shadows.pacer.take(size, now) and not self._is_paused:
-            self._is_paused = True
-            assert self._upstream is not None
-            self._upstream.pause_reading()
-            self._shadows.pace(self)
+        elif size and not self.pacer.take(size, now) and not self._is_paused:
+            self._pause(now)
 
-    def resume_reading(self) -> None:
+    def _line_up(self) -> None:
+        """Who begins while others wait to read on has to wait, too."""
+        if self.pacer:
+            self._pause(self._shadows.clock())
+
+    def _pause(self, now: float) -> None:
+        self._is_paused = True
+        assert self._upstream is not None
+        self._upstream.pause_reading()
+        self._shadows.timers.wake_at(self.pacer, self.pacer.wait(self, now))
+
+    def resume_reading(self) -> bool:
         """It is its turn to read on."""
         self._is_paused = False
-        if self._upstream is not None:
-            self._upstream.resume_reading()
+        if self._upstream is None:
+            return False
+        self._upstream.resume_reading()
+        return True
 
     def on_upstream_tunnel_data(self, data: bytes) -> None:
         """There is no tunnel."""
@@ -262,8 +276,12 @@ class Shadow(Requester):
         words[record + _RECEIVED] += self.bytes_received
         if self.first_byte_at:
             self._measure(record + _FIRST_BYTE, max(0.0, self.first_byte_at - self.sent_at))
-        if end is not ShadowEnd.ANSWERED:
+        if end is ShadowEnd.ANSWERED:
+            self._breaker.on_answer()
+        else:
             words[record + _ENDS + end] += 1
+            if outcome is not Outcome.UNKNOWN or end is ShadowEnd.SLOW:
+                self._breaker.on_failure(now)
         if self.pair is not None:
             pair, self.pair = self.pair, None
             shadows.end_answer(pair, pair.shadow, end.name.lower(), now - self.sent_at)

@@ -10,7 +10,6 @@ from turnout.proxy.exchange.sides import Upstreams
 from turnout.proxy.http.head import Data
 from turnout.proxy.shadow.backlog import Backlog
 from turnout.proxy.shadow.observer import Answer, Observer, Pair
-from turnout.proxy.shadow.pacing import Paced, Pacer
 from turnout.proxy.telemetry.counters import Counters
 from turnout.proxy.telemetry.layout import Word
 
@@ -49,8 +48,8 @@ class Shadows:
     """
 
     __slots__ = (
-        "active", "backlog", "clock", "counters", "is_ending", "is_short", "limit", "observer", "on_fault", "pacer",
-        "timers", "upstreams",
+        "active", "backlog", "clock", "counters", "is_ending", "is_short", "limit", "observer", "on_fault", "timers",
+        "upstreams",
     )  # fmt: skip
 
     def __init__(
@@ -65,13 +64,8 @@ class Shadows:
         self.on_fault = on_fault
         self.active: set[Ending] = set()
         self.backlog = Backlog()
-        self.pacer = Pacer(NEVER)
         self.observer: Observer | None = None
         self.is_ending = self.is_short = False
-
-    def pace(self, paced: Paced) -> None:
-        """It has read as much as it may for now, and stopped."""
-        self.timers.wake_at(self.pacer, self.pacer.wait(paced))
 
     def keep(self, answer: Answer, data: Data) -> None:
         """A piece of an answer's body that is observed."""

@@ -50,11 +50,19 @@ class Tap:
 
     def on_answer(self, head: ResponseHead, data: Data, waited_s: float) -> None:
         """The answer that the client gets has begun, so long after the request; its head is as it came."""
+        self._earn(data)
         if self._live is not None:
             self._live.begin(head, waited_s)
             self._shared.keep(self._live, data)
 
+    def _earn(self, data: Data) -> None:
+        """As the live one answers, so may the shadows."""
+        if data:
+            for shadow in self._shadows:
+                shadow.pacer.earn(len(data))
+
     def on_answer_body(self, data: Data) -> None:
+        self._earn(data)
         if self._live is not None:
             self._shared.keep(self._live, data)
 

@@ -101,6 +101,8 @@ class Taps:
         governor: Governor = mirror.governor
         if len(shared.active) >= shared.limit or not governor.has_room():
             return Skip.LIMIT
+        if not governor.breaker.lets(now):
+            return Skip.BREAKER
         if not governor.take(now):
             return Skip.RATE
         cluster = clusters[mirror.cluster]
@@ -113,7 +115,7 @@ class Taps:
             lease.pass_probe_on()
             lease.release(Outcome.OK, now, 0.0)
             return Skip.BREAKER
-        return Shadow(shared, mirror, self._mirrors.limits.timeout_s, copied, lease, upstream, now)
+        return Shadow(shared, mirror.record, governor, self._mirrors.limits.timeout_s, copied, lease, upstream, now)
 
 
 class Mirroring:

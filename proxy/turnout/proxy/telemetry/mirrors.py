@@ -35,7 +35,7 @@ class Skip(IntEnum):
     RATE = 9
     """Too many have begun: `rateLimit`."""
     BREAKER = 10
-    """A limit of the mirror's predictor is reached: its `circuitBreaker`."""
+    """The copies before it all failed (`shadow.breaker`), or a limit of the mirror's predictor is reached."""
     NO_ENDPOINT = 11
     """The mirror's predictor has no endpoint that may be used."""
     FAULT = 12
