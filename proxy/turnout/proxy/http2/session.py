@@ -13,7 +13,7 @@ This module knows it, and `never_indexed`; no other does. Rules of the house:
 """
 
 from enum import IntEnum
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import ngh2
 
@@ -33,15 +33,18 @@ MAX_STREAMS = 1_024
 """Streams that a client may have open at a time on one connection; Envoy's default since 1.36."""
 INITIAL_MAX_STREAMS = 100
 """What we may open before the peer's SETTINGS say how many (RFC 9113 §6.5.2 leaves it open)."""
-MAX_WRITE_BYTES = 49_152
+MAX_WRITE_BYTES: Final = 49_152
 """What is taken at a time, so that no more than this is in the transport beyond its high-water mark. Pieces of this
 size are still in the processor's cache when they are written: with 256 KiB, messages of 1 MB cost a fifth more CPU."""
 HEAD_SLACK = 2
 """Heads of up to so many times the limit are read, so that they can be answered 431; beyond, the connection ends."""
 
-_GOAWAY = 7
-_REQUEST, _RESPONSE, _DATA = ngh2.RequestReceived, ngh2.ResponseReceived, ngh2.DataReceived
-_TRAILERS, _CLOSED = ngh2.TrailersReceived, ngh2.StreamClosed
+_GOAWAY: Final = 7
+_REQUEST: Final = ngh2.RequestReceived
+_RESPONSE: Final = ngh2.ResponseReceived
+_DATA: Final = ngh2.DataReceived
+_TRAILERS: Final = ngh2.TrailersReceived
+_CLOSED: Final = ngh2.StreamClosed
 _OF_ANSWERS = frozenset({ngh2.InformationalResponseReceived, _RESPONSE, _DATA, _TRAILERS, _CLOSED})
 
 
@@ -177,6 +180,11 @@ class Session:
             self._connection.ping()
         return data
 
+    @property
+    def has_output(self) -> bool:
+        """Whether there is something to be taken, or the session has come to its end."""
+        return self.ended or self._ping_due or self._connection.want_write
+
     def _give_up(self, code: Error) -> None:
         self.ended = True
         payload = self._last_stream_id.to_bytes(4, "big") + int(code).to_bytes(4, "big")
@@ -209,8 +217,9 @@ class Session:
                     begun[stream_id] = fields, data
             elif kind is _CLOSED:
                 stream_id = event.stream_id
-                if stream_id in begun:
-                    handler.on_head(stream_id, *begun.pop(stream_id), False, None)
+                if begun and stream_id in begun:
+                    fields, before = begun.pop(stream_id)
+                    handler.on_head(stream_id, fields, before, False, None)
                 code = event.error_code
                 handler.on_closed(stream_id, code)
                 if code and code in _FAULTS and not self._bears_reset(now):
@@ -228,15 +237,16 @@ class Session:
             elif kind is _TRAILERS:
                 stream_id = event.stream_id
                 if stream_id in begun:
-                    handler.on_head(stream_id, *begun.pop(stream_id), True, event.headers)
+                    fields, before = begun.pop(stream_id)
+                    handler.on_head(stream_id, fields, before, True, event.headers)
                 else:
                     handler.on_trailers(stream_id, event.headers)
             elif not self._tell_rest(event, kind, now):
                 if not self.ended:
                     return  # it is being ended, for abuse
                 break
-        for stream_id, head in begun.items():
-            handler.on_head(stream_id, *head, False, None)
+        for stream_id, (fields, before) in begun.items():
+            handler.on_head(stream_id, fields, before, False, None)
 
     def _tell_last(self, now: float) -> None:
         """Tell the answers that came in front of what the session is given up for; requests are not begun any more."""

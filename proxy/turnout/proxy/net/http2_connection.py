@@ -122,8 +122,15 @@ class Http2Connection:
         self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
-        self.session.feed(data, self._clock())
-        self.schedule_flush()
+        self.feed(data, self._clock())
+
+    def feed(self, data: bytes, now: float) -> None:
+        """Have the session read it. A flush costs as much as a small frame, so it is left out where it would do
+        nothing."""
+        session = self.session
+        session.feed(data, now)
+        if self.sending or session.has_output:
+            self.schedule_flush()
 
     def eof_received(self) -> None:
         """The transport closes then, and `connection_lost` follows."""
@@ -152,6 +159,8 @@ class Http2Connection:
             if not data:
                 break
             transport.write(data)
+            if not session.has_output:
+                break
         if self.sending:
             for stream in tuple(self.sending):
                 stream.settle()

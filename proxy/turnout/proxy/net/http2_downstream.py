@@ -6,7 +6,7 @@ then it is closed as soon as no stream is left.
 """
 
 import asyncio
-from sys import maxsize
+from typing import Final
 
 from turnout.proxy.errors import MALFORMED, OVERLOADED, Failure
 from turnout.proxy.exchange.exchange import Exchange
@@ -16,7 +16,7 @@ from turnout.proxy.http.head import NO_FIELDS, Data, Fields, ResponseHead
 from turnout.proxy.http2.encode import response_fields, trailer_fields
 from turnout.proxy.http2.fields import read_trailers
 from turnout.proxy.http2.never_indexed import FieldTuple
-from turnout.proxy.http2.request_head import refused_head
+from turnout.proxy.http2.request_head import LastHead, refused_head
 from turnout.proxy.http2.session import Error, Session
 from turnout.proxy.net.context import ListenerContext
 from turnout.proxy.net.http2_connection import HIGH_BYTES, Http2Connection, Stream
@@ -26,12 +26,16 @@ from turnout.proxy.net.unsent import has_unsent
 from turnout.proxy.telemetry.layout import Word
 
 LINGER_S = 1.0
+_ALL: Final = 1 << 60
+"""More than a client can have left of its answer."""
 
 
 class Http2Downstream(Http2Connection):
     """The connection. `start` comes first, with the bytes that were read by then."""
 
-    __slots__ = ("_cut_at", "_last_active", "_listener", "_shutting_down", "_streams", "_worker", "peer", "wake")
+    __slots__ = (
+        "_cut_at", "_last_active", "_last_head", "_listener", "_shutting_down", "_streams", "_worker", "peer", "wake",
+    )  # fmt: skip
 
     def __init__(self, listener: ListenerContext, transport: asyncio.Transport, peer: Peer) -> None:
         worker = listener.worker
@@ -40,6 +44,7 @@ class Http2Downstream(Http2Connection):
         self._worker = worker
         self._transport = transport
         self._streams: dict[int, DownstreamStream] = {}
+        self._last_head = LastHead()
         self._shutting_down = False
         self._cut_at = 0.0
         self._last_active = now = worker.clock()
@@ -67,8 +72,7 @@ class Http2Downstream(Http2Connection):
 
     def data_received(self, data: bytes) -> None:
         self._last_active = now = self._clock()
-        self.session.feed(data, now)
-        self.schedule_flush()
+        self.feed(data, now)
 
     def connection_lost(self, error: Exception | None) -> None:
         worker = self._worker
@@ -122,7 +126,7 @@ class Http2Downstream(Http2Connection):
         self._streams[stream_id] = stream
         worker = self._worker
         try:
-            head = worker.http2_request_heads.read(fields, end and not data and trailers is None)
+            head = worker.http2_request_heads.read(fields, end and not data and trailers is None, self._last_head)
             if trailers is not None:
                 head.trailers = read_trailers(trailers)
         except MalformedError as error:
@@ -242,7 +246,7 @@ class DownstreamStream(Stream):
         self.peer = connection.peer
         self._trailers: Fields = NO_FIELDS
         self._early: bytearray | None = None
-        self._unread, self._unread_until = maxsize, 0.0
+        self._unread, self._unread_until = _ALL, 0.0
         """How much of its answer the client had not taken when that was last looked at, once the exchange had ended,
         and until when it has to take more."""
 

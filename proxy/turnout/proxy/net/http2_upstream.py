@@ -18,6 +18,7 @@ from turnout.proxy.http.head import NO_FIELDS, Data, Fields, RequestHead, Respon
 from turnout.proxy.http1.response import MAX_INTERIM
 from turnout.proxy.http2.encode import request_fields, trailer_fields
 from turnout.proxy.http2.never_indexed import FieldTuple
+from turnout.proxy.http2.response_head import LastAnswer
 from turnout.proxy.http2.session import Error, Session
 from turnout.proxy.net.http2_connection import HIGH_BYTES, Http2Connection, Stream
 from turnout.proxy.net.timers import NEVER
@@ -39,8 +40,8 @@ class Http2Upstream(Http2Connection):
     """The connection. The pool lends its streams, and counts it from when it is made."""
 
     __slots__ = (
-        "_lent", "_max_head_bytes", "_pool", "_retiring", "_scheme", "_streams", "_tunnels", "cluster", "counted",
-        "endpoint", "fault", "idle_since", "tls", "wake",
+        "_last_answer", "_lent", "_max_head_bytes", "_pool", "_retiring", "_scheme", "_streams", "_tunnels", "cluster",
+        "counted", "endpoint", "fault", "idle_since", "tls", "wake",
     )  # fmt: skip
 
     def __init__(
@@ -51,6 +52,7 @@ class Http2Upstream(Http2Connection):
         self._max_head_bytes = max_head_bytes
         self._streams: dict[int, UpstreamStream] = {}
         self._lent = 0
+        self._last_answer = LastAnswer()
         self._retiring = False
         self._tunnels: list[UpstreamStream] | None = []
         """Those that wait for the endpoint's SETTINGS; None once these have come."""
@@ -152,10 +154,11 @@ class Http2Upstream(Http2Connection):
         if stream is None:
             self.session.acknowledge(stream_id, len(data))
             return
+        heads = self._pool.shared.heads
         try:
-            head = self._pool.shared.heads.read(fields, end and not data and trailers is None)
+            head = heads.read(fields, end and not data and trailers is None, self._last_answer)
             if trailers is not None:
-                head.trailers = self._pool.shared.heads.trailers.read(trailers)
+                head.trailers = heads.trailers.read(trailers)
         except MalformedError as error:
             stream.on_malformed(str(error))
             if data:
