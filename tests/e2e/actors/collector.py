@@ -79,6 +79,10 @@ class Collector:
         assert len(spans) == count, spans
         return spans
 
+    async def take_some(self, service: str) -> list[Seen]:
+        """Wait for a first span of a service; all that there are then."""
+        return list(await until(lambda: [span for span in self.spans if span.service == service]))
+
     async def _take(self, request: web.Request) -> web.Response:
         self.requests.append(request)
         body = await request.read()

@@ -82,8 +82,9 @@ class SpanLog:
 
     def close(self) -> None:
         """Tell all that is left: no more comes."""
-        self._under_way = 0
-        self.flush()
+        while self._records:
+            self._under_way = 0
+            self.flush()
 
     def on_taken(self) -> None:
         """The supervisor has taken a batch."""

@@ -57,9 +57,9 @@ class Exporter:
         self._thread.start()
 
     def offer(self, spans: int, records: bytes) -> None:
-        """A batch of a worker: so many spans will be made of these encoded records."""
+        """A batch of a worker: so many spans will be made of these encoded records. One always finds room."""
         with self._changed:
-            if self._closing or self._queued + spans > self._batching.max_queue:
+            if self._closing or (self._queued and self._queued + spans > self._batching.max_queue):
                 self.dropped["shutdown" if self._closing else "queue"] += spans
                 return
             self._queue.append((spans, records))
