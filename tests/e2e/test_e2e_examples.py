@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from actors.echo import Echo
 from actors.grpc_named import GrpcModel, call_once, open_channel
-from actors.proxy import Proxy, free_port, until
+from actors.proxy import Proxy, until
 from actors.wire import Message, connect
+from free_ports import free_port
 from grpc import StatusCode
 
 EXAMPLES = Path(__file__).parents[2] / "routing-rules" / "examples"

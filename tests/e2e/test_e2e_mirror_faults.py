@@ -10,8 +10,9 @@ from actors.echo import Echo
 from actors.load import Load
 from actors.mirroring import Shadow, Start, counts, ended, glance, mirrored
 from actors.model_process import ModelProcess
-from actors.proxy import free_port, resident_kib, until
+from actors.proxy import resident_kib, until
 from actors.wire import Wire, connect
+from free_ports import free_port
 
 TIMEOUT = "mirror: {timeout: 400ms}"
 WAYS = {

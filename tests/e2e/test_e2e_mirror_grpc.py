@@ -12,7 +12,8 @@ import pytest
 from actors.grpc_calls import Calls, GrpcModel, models, policy, predictor, proxied, route
 from actors.http2_server import Connection, Http2Server, Request
 from actors.mirroring import ended, glance
-from actors.proxy import free_port, until
+from actors.proxy import until
+from free_ports import free_port
 
 CALLS = "/test.Calls/"
 EXTENSION = "{type: ExtensionRef, extensionRef: {group: turnout.dev, kind: RoutePolicy, name: quick}}"

@@ -194,6 +194,10 @@ class Forward(Record, frozen=True, tag="forward"):
     mirror_by: HashKey | None = None
     mirror_limits: MirrorLimits = MirrorLimits()
 
+    def clusters(self) -> set[str]:
+        """The names of all that get requests of it, or copies of them."""
+        return {backend.cluster for backend in self.backends} | {mirror.cluster for mirror in self.mirrors}
+
 
 Action = Forward | Redirect | Respond
 

@@ -3,6 +3,8 @@
 The lowest layer, for whatever is done above may fail.
 """
 
+from typing import Final
+
 from turnout.proxy.cluster.endpoint import Outcome, judge_status
 from turnout.proxy.errors import Failure
 from turnout.proxy.exchange.answers import describe_grpc, grpc_status, make_error, make_grpc_error
@@ -13,8 +15,8 @@ from turnout.proxy.http.head import NO_FIELDS, Fields, ResponseHead
 from turnout.proxy.shadow.tap import Tap
 from turnout.proxy.telemetry.layout import RouteWord, Word
 
-_GRPC = int(RouteWord.GRPC)
-_OK = Outcome.OK
+_GRPC: Final = int(RouteWord.GRPC)
+_OK: Final = Outcome.OK
 
 
 class Ending(ExchangeState):
@@ -33,11 +35,11 @@ class Ending(ExchangeState):
             assert self._downstream is not None
             # Trailers would wait behind what a client does not take.
             tells = head.grpc and not self._blocked_by_client
-            self._downstream.abort(describe_grpc(failure, head.request_id, self.reason) if tells else NO_FIELDS)
+            self._downstream.abort(describe_grpc(failure, head, self.reason) if tells else NO_FIELDS)
             self._finish()
         else:
             make = make_grpc_error if head.grpc else make_error
-            self._answer(*make(failure, head.request_id, self.reason, fields), close=failure.close)
+            self._answer(*make(failure, head, self.reason, fields), close=failure.close)
 
     def _answer(self, head: ResponseHead, body: bytes, *, close: bool) -> None:
         head.length = len(body)

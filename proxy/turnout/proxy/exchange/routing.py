@@ -3,6 +3,7 @@
 import random
 from collections.abc import Sequence
 from functools import partial
+from typing import Final
 
 from turnout.proxy import errors
 from turnout.proxy.cluster.cluster import Cluster
@@ -23,7 +24,7 @@ from turnout.proxy.route.split import Share, Split
 from turnout.proxy.shadow.tap import Tap
 from turnout.rules.snapshot import Redirect
 
-_TIMED = int(Mark.STEERING | Mark.GRPC_TIMEOUT)
+_TIMED: Final = int(Mark.STEERING | Mark.GRPC_TIMEOUT)
 """Fields by which a client may say how long it waits."""
 
 
@@ -168,7 +169,9 @@ class Routing(Receiving):
             self._redirect(entry.redirect, entry, entry.response_edits)
             return
         assert entry.respond is not None
-        if entry.body is not None:
+        if self.head.takes_for_tunnel(entry.respond.status):
+            self._fail(errors.NO_ROUTE)
+        elif entry.body is not None:
             self._answer(*make_direct(entry.respond.status, entry.body, entry.response_edits), close=False)
         else:
             self.reason = entry.respond.message

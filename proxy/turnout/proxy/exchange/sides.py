@@ -7,6 +7,7 @@ from turnout.proxy.cluster.cluster import Cluster
 from turnout.proxy.cluster.endpoint import Endpoint
 from turnout.proxy.cluster.lease import Lease
 from turnout.proxy.filters.peer import Peer
+from turnout.proxy.filters.tracing import Tracer
 from turnout.proxy.http.head import NO_FIELDS, Data, Fields, RequestHead, ResponseHead
 from turnout.proxy.route.table import Table
 from turnout.proxy.telemetry.counters import Counters
@@ -146,11 +147,11 @@ class Replays:
 class Services:
     """What all exchanges of a worker share. `overloaded`: new requests are refused, for want of memory.
 
-    `wall` is the clock of the wall, for dates in fields.
+    `wall` is the clock of the wall, for dates in fields. `tracer` is None where no spans are exported.
     """
 
     __slots__ = (
-        "clock", "counters", "idle_timeout_s", "log", "overloaded", "replays", "upstreams", "wall",
+        "clock", "counters", "idle_timeout_s", "log", "overloaded", "replays", "tracer", "upstreams", "wall",
     )  # fmt: skip
 
     def __init__(
@@ -171,6 +172,7 @@ class Services:
         self.replays = replays
         self.idle_timeout_s = idle_timeout_s
         self.overloaded = False
+        self.tracer: Tracer | None = None
 
 
 class Scope:

@@ -11,6 +11,7 @@ from turnout.proxy.exchange.grpc_answer import GrpcAnswer
 from turnout.proxy.exchange.model_wait import ModelWait
 from turnout.proxy.exchange.retrying import Retrying
 from turnout.proxy.exchange.sides import Connecting, Downstream, Requester, Scope, Services, Upstream
+from turnout.proxy.filters.tracing import Trace
 from turnout.proxy.http.head import Data, RequestHead
 from turnout.proxy.route.entry import Entry
 from turnout.proxy.route.split import Share
@@ -26,7 +27,7 @@ class ExchangeState(Requester):
         "_queue_deadline", "_queued", "_record", "_request_deadline", "_request_ended", "_resume", "_resume_at",
         "_retrying", "_scope", "_services", "_tap", "_total_failure", "_upstream", "_upstream_deadline",
         "_waiting_since", "active_at", "attempt_at", "bytes_received", "bytes_sent", "done", "entry", "failure",
-        "first_byte_at", "flag", "grpc_status", "lease", "reason", "share", "started_at", "status", "target",
+        "first_byte_at", "flag", "grpc_status", "lease", "reason", "share", "started_at", "status", "target", "trace",
         "upstream_s",
     )  # fmt: skip
 
@@ -60,6 +61,7 @@ class ExchangeState(Requester):
         self.entry: Entry | None = None
         self.share: Share | None = None
         self.failure: Failure | None = None
+        self.trace: Trace | None = None
         self.flag = 0
         self.grpc_status = -1
         self.reason = ""
@@ -73,6 +75,16 @@ class ExchangeState(Requester):
     def __repr__(self) -> str:
         state = "done" if self.done else "tunnel" if self.tunnel else "answering" if self.status else "waiting"
         return f"<Exchange {self.head.method.decode()} {self.head.path.decode('latin-1')} {state}>"
+
+    @property
+    def cluster(self) -> Cluster:
+        """Where it went; only if there is a `lease`, or was."""
+        return self._cluster
+
+    @property
+    def version(self) -> str:
+        """That of the Snapshot by which it was judged."""
+        return self._scope.version
 
     @property
     def attempts(self) -> int:

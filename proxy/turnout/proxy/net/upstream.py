@@ -5,7 +5,7 @@ import os
 import socket
 import ssl
 import struct
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from turnout.proxy.cluster.cluster import Cluster
 from turnout.proxy.cluster.endpoint import Endpoint
@@ -23,12 +23,14 @@ from turnout.proxy.net.tls.upstream import UpstreamContext
 if TYPE_CHECKING:
     from turnout.proxy.net.pool import Pool
 
-_DONE = int(State.DONE)
+_DONE: Final = int(State.DONE)
 
-READ_BYTES = 65_536
-_COUNT, _ACKNOWLEDGED_AT, _SENT_AT = struct.Struct("=Q"), 120, 200
+READ_BYTES: Final = 65_536
+_COUNT: Final = struct.Struct("=Q")
+_ACKNOWLEDGED_AT: Final = 120
+_SENT_AT: Final = 200
 """`tcpi_bytes_acked` and `tcpi_bytes_sent` in Linux's `struct tcp_info`."""
-KEEP_ALIVE_SHARE = 0.8
+KEEP_ALIVE_SHARE: Final = 0.8
 """How much of the time that an upstream announces in Keep-Alive we use of it, to close before it does."""
 
 

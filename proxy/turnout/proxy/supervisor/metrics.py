@@ -18,6 +18,7 @@ from turnout.proxy.supervisor.mirror_metrics import mirror_families
 from turnout.proxy.supervisor.secrets.metrics import tls_families
 from turnout.proxy.supervisor.state import Facts
 from turnout.proxy.supervisor.states.metrics import state_families
+from turnout.proxy.supervisor.tracing.metrics import span_families
 from turnout.proxy.telemetry.layout import (
     BOUNDS_S,
     ClusterWord,
@@ -130,6 +131,7 @@ class ProxyCollector(Collector):
         for word, name, text in DOWNSTREAM_BYTES:
             yield CounterMetricFamily(name, text, value=sum(words[word] for _, words in self._routes))
         yield from tls_families(self._counts, self._facts.certificates)
+        yield from span_families(self._counts, self._facts.spans)
         yield from _supervisor_families(self._facts)
         if self._facts.discovery is not None:
             yield from _discovery_families(self._facts.discovery)

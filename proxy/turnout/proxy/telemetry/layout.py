@@ -21,11 +21,12 @@ from turnout.proxy.telemetry.buckets import TABLE_WORDS
 from turnout.proxy.telemetry.tls import MAX_FAILURES, SIDES
 from turnout.rules.snapshot import Forward, Snapshot
 
-BOUNDS_S = (
+BOUNDS_S: tuple[float, ...] = (
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1,
     0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0,
 )  # fmt: skip
-"""Upper bounds of the latency buckets: 0.1 ms, a proxy's own share, to 5 min, a long generation."""
+"""Upper bounds of the latency buckets: 0.1 ms, a proxy's own share, to 5 min, a long generation. Typed without their
+number: else compiled code would make the tuple anew at each look."""
 
 FLAGS = len(Flag)
 GRPC_STATUSES = 17
@@ -50,6 +51,8 @@ class Word(IntEnum):
     HTTP2_CONNECTIONS_TOTAL = 9
     HTTP2_FLOODS_TOTAL = 10
     """Connections of HTTP/2 that were ended since the client did too much of what costs only us."""
+    SPANS_DROPPED = 11
+    """Spans that a worker could not tell of: the supervisor had not taken the ones before."""
     OBSERVER_FAILURES = 20
     """Pairs of answers on which an observer failed."""
     TLS_DOWNSTREAM_TOTAL = 24

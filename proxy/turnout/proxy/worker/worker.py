@@ -18,16 +18,18 @@ from turnout.proxy.exchange.sides import Replays, Scope, Services
 from turnout.proxy.exchange.state import ExchangeState
 from turnout.proxy.filters.guards import Guards
 from turnout.proxy.filters.peer import Peer
+from turnout.proxy.filters.tracing import Tracer
 from turnout.proxy.net.access_log import AccessLog
 from turnout.proxy.net.context import ListenerContext, WorkerContext
 from turnout.proxy.net.downstream import DownstreamConnection
 from turnout.proxy.net.listener import Listener
 from turnout.proxy.net.log_file import LogFile
-from turnout.proxy.net.options import Options
+from turnout.proxy.net.options import Options, TraceOptions
 from turnout.proxy.net.pool import Pool
 from turnout.proxy.net.protocol import as_factory
 from turnout.proxy.net.queue import Queue
 from turnout.proxy.net.refusal import Refusals
+from turnout.proxy.net.spans import Log, SpanLog
 from turnout.proxy.net.timers import Timers
 from turnout.proxy.net.tls.handshake import Handshake
 from turnout.proxy.net.tls.reports import TlsReports
@@ -48,6 +50,7 @@ from turnout.proxy.worker.messages import (
     Overloaded,
     Resolved,
     Secrets,
+    Spans,
     TlsFailed,
 )
 from turnout.proxy.worker.overload import OverloadManager, bound_connections, bound_shadows
@@ -92,8 +95,12 @@ class Worker:
         self._pool = Pool(loop, clock, timers, counters, options.max_head_bytes, tls_reports)
         self._log = _open_log(options, counters)
         log = self._log.log if self._log else _log_nothing
+        self._tracer, self._spans = self._trace(options.tracing, log)
+        if self._spans is not None:
+            log = self._spans.log
         replay_bytes = min(REPLAY_BYTES, options.max_memory_bytes // 4 or REPLAY_BYTES)
         services = Services(self._pool, counters, clock, time.time, log, Replays(replay_bytes), options.idle_timeout_s)
+        services.tracer = self._tracer
         self._context = WorkerContext(loop, clock, timers, services, options, tls_reports)
         descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         self._shadows = Shadows(self._pool, counters, clock, timers, bound_shadows(descriptors), self._tell_fault)
@@ -113,7 +120,7 @@ class Worker:
         self._tls = NO_CONTEXTS
         self._snapshot = Snapshot()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._flush_log()
+        self._flush_logs()
 
     # The supervisor's messages
 
@@ -176,6 +183,10 @@ class Worker:
             self._send(TlsFailed("downstream", "certificates", "", "other", str(error), 0))
         else:
             self._apply_tls(made)
+
+    def on_spans_taken(self) -> None:
+        if self._spans is not None:
+            self._spans.on_taken()
 
     def drain(self, timeout_s: float) -> None:
         """Accept no more; leave when the last connection is gone, at the latest after `timeout_s`."""
@@ -287,6 +298,8 @@ class Worker:
         self._pool.close()
         if self._log is not None:
             self._log.flush()
+        if self._spans is not None:
+            self._spans.close()
         self._send(Drained())
         self._leave()
 
@@ -306,10 +319,21 @@ class Worker:
         if cuts:
             self._counters.add(Word.EXCHANGES_CUT, cuts)
 
-    def _flush_log(self) -> None:
+    def _flush_logs(self) -> None:
         if self._log is not None:
             self._log.flush()
-            self._loop.call_later(FLUSH_S, self._flush_log)
+        if self._spans is not None:
+            self._spans.flush()
+        if self._log is not None or self._spans is not None:
+            self._loop.call_later(FLUSH_S, self._flush_logs)
+
+    def _trace(self, options: TraceOptions | None, log: Log) -> tuple[Tracer | None, SpanLog | None]:
+        """What decides which requests are recorded, and what stands before the access log to tell of these."""
+        if options is None:
+            return None, None
+        tracer = Tracer(options.sampler, options.formats, options.slow_s)
+        drop = partial(self._counters.add, int(Word.SPANS_DROPPED))
+        return tracer, SpanLog(tracer, log, lambda spans, records: self._send(Spans(spans, records)), drop)
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         """Run a coroutine and keep it from being collected."""
