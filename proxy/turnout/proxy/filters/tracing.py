@@ -179,7 +179,7 @@ class Tracer:
             head.traceparent = make_traceparent(trace_id, span_id, sampled=True)
             return Trace(self._propagation, trace_id, span_id, b"", b"", debug=debug)
         head.traceparent = parent = b"00-%b-%b-00" % (trace_id, span_id)
-        self._propagation.write(head, parent)
+        self._propagation.add(head, parent)
         return None
 
 
