@@ -13,7 +13,7 @@ import pytest
 
 from turnout.predictors.calls import is_inference
 from turnout.proxy.cluster.cluster import Cluster
-from turnout.proxy.cluster.endpoint import State, Target
+from turnout.proxy.cluster.target import State, Target
 from turnout.proxy.errors import FIRST_BYTE_TIMEOUT
 from turnout.proxy.exchange.exchange import Exchange
 from turnout.proxy.exchange.sides import Replays, Scope, Services

@@ -8,6 +8,8 @@
 The body of the request is in `_kept` while it may be needed once more, and in `_held` while there is nobody to take it.
 """
 
+from typing import Final
+
 from turnout.proxy import errors
 from turnout.proxy.cluster.cluster import Cluster
 from turnout.proxy.cluster.endpoint import Outcome
@@ -23,7 +25,7 @@ from turnout.proxy.route.entry import Entry
 from turnout.proxy.route.retry import DEFAULT_POLICY, RetryPolicy
 from turnout.proxy.telemetry.layout import ClusterWord
 
-PROBE_UPLOAD_S = 1.0
+PROBE_UPLOAD_S: Final = 1.0
 """How long the request that decides on a breaker may take to come."""
 
 
@@ -66,7 +68,7 @@ class Attempts(Ending):
         else:
             self._hold(self._kept)
             self._waiting_since = services.clock()
-            self._connecting = services.upstreams.connect(self, cluster, lease)  # type: ignore[arg-type]
+            self._connecting = services.upstreams.connect(self, cluster, lease)
 
     def _spare_connection(self, cluster: Cluster, lease: Lease, now: float) -> Lease:
         """No more connections may be made: perhaps another endpoint has one that idles. If they all idle at other
@@ -82,7 +84,7 @@ class Attempts(Ending):
         self._upstream = upstream
         # Before the write: it wakes the upstream, and on a busy machine that may run before we do again.
         self._waiting_since = self._services.clock()
-        upstream.send_request(self, self.head, data, self._request_ended)  # type: ignore[arg-type]
+        upstream.send_request(self, self.head, data, self._request_ended)
 
     def _tell_upstream(self, entry: Entry, attempt: int, now: float) -> None:
         """Which attempt it is, and how long its answer is waited for."""

@@ -65,6 +65,8 @@ class Exchange(Routing):
             if self._kept is not None:
                 self._keep(data)
             self._upstream.send_body(data, end)
+        if self._tap is not None:
+            self._tap.on_body(data, end)
 
     def _read_model(self, model: ModelWait, data: Data) -> bool:
         """Show the body to who reads the model of it; whether that is all there is to be done with it now."""

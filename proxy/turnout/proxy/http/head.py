@@ -8,6 +8,7 @@ attributes, and the codec that writes the message frames it anew.
 
 import re
 from collections.abc import Collection, Iterable
+from typing import Final
 
 from turnout.proxy.http.names import REQUEST_MARKS
 
@@ -15,22 +16,22 @@ Fields = list[tuple[bytes, bytes]]
 Data = bytes | memoryview
 """Bytes of a body; a large piece is looked at where it was received, and not copied."""
 
-UNTIL_CLOSE = -1
-CHUNKED = -2
+UNTIL_CLOSE: Final = -1
+CHUNKED: Final = -2
 """`length` is the body's size in bytes, or one of these two."""
 
-MAX_ANSWERS = 64
+MAX_ANSWERS: Final = 64
 
-NO_FIELDS: Fields = []
+NO_FIELDS: Final[Fields] = []
 """The trailers of a message that has none; never changed."""
 
-NO_SECRETS: frozenset[bytes] = frozenset()
+NO_SECRETS: Final[frozenset[bytes]] = frozenset()
 
-NO_NAMES: list[bytes] = []
+NO_NAMES: Final[list[bytes]] = []
 """What Connection names in a message that has none; never changed."""
 
-_NOT_NAMES = frozenset({b"close", b"keep-alive", b"upgrade", b"te"})
-_find_fields = re.compile(rb"\r\n([^:]+):[ \t]*([^\r]*)").findall
+_NOT_NAMES: Final = frozenset({b"close", b"keep-alive", b"upgrade", b"te"})
+_find_fields: Final = re.compile(rb"\r\n([^:]+):[ \t]*([^\r]*)").findall
 
 
 def make_block(fields: Iterable[tuple[bytes, bytes]]) -> bytes:
@@ -224,6 +225,11 @@ class RequestHead(Head):
         head.grpc = self.grpc
         head.grpc_timeout = self.grpc_timeout
         return head
+
+    def takes_for_tunnel(self, status: int) -> bool:
+        """Whether its client would take a plain answer of this status for the tunnel that it asked for: any 2xx is
+        success to an extended CONNECT (RFC 8441 §5), where HTTP/1 has 101 for it (RFC 6455 §4.1)."""
+        return self.minor == 2 and bool(self.upgrade) and 200 <= status < 300
 
     @property
     def trace_id(self) -> bytes:

@@ -6,15 +6,16 @@ fields, so that the plain ones, which are most, cost nothing each.
 
 import re
 from enum import IntFlag
+from typing import Final
 
 from turnout.proxy.telemetry.trace import b3
 
-MODEL_NAME = b"x-gateway-model-name"
-MODEL_VERSION = b"x-gateway-model-version"
+MODEL_NAME: Final = b"x-gateway-model-name"
+MODEL_VERSION: Final = b"x-gateway-model-version"
 """Which model a request is for, as the inference gateways say it. The proxy itself does, and nobody else."""
 
-MAX_LEARNED = 2_048
-MAX_LEARNED_BYTES = 64
+MAX_LEARNED: Final = 2_048
+MAX_LEARNED_BYTES: Final = 64
 
 
 class Mark(IntFlag):
@@ -77,9 +78,9 @@ RESPONSE_MARKS: dict[bytes, int] = {
     b"te": Mark.HOP_BY_HOP,
 }
 
-STEERING_PREFIXES = (b"x-turnout-", b"x-envoy-")
+STEERING_PREFIXES: Final = (b"x-turnout-", b"x-envoy-")
 
-FORBIDDEN_IN_TRAILERS = frozenset(
+FORBIDDEN_IN_TRAILERS: Final = frozenset(
     {b"content-encoding", b"content-type", b"content-range", b"range", b"cache-control", b"trailer"}
     | {b"authorization", b"cookie", b"set-cookie", *REQUEST_MARKS, *RESPONSE_MARKS}
 )

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from typing import Final
 
 from turnout.proxy.errors import Flag
 from turnout.proxy.exchange.state import ExchangeState
@@ -10,7 +11,7 @@ from turnout.proxy.http.grpc import GrpcStatus
 from turnout.proxy.net.log_file import FLUSH_BYTES, LogFile
 from turnout.proxy.telemetry.access_log import JSON, TEXT, Milliseconds, Outcomes, Requests, escape
 
-WALL_EVERY_S = 1.0
+WALL_EVERY_S: Final = 1.0
 """How often the clock of the wall is read, against which the loop's clock is the time of day."""
 
 

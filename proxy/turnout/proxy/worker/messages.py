@@ -6,7 +6,7 @@ travel beside the frame that needs them (SCM_RIGHTS). A pair that closes ends th
 
 import msgspec
 
-from turnout.proxy.cluster.endpoint import Target
+from turnout.proxy.cluster.target import Target
 from turnout.proxy.net.options import Options
 from turnout.rules.source import Secret
 

@@ -34,6 +34,8 @@ from turnout.proxy.net.timers import Timers
 from turnout.proxy.net.tls.handshake import Handshake
 from turnout.proxy.net.tls.reports import TlsReports
 from turnout.proxy.route.table import Table
+from turnout.proxy.shadow.shadows import Shadows
+from turnout.proxy.shadow.taps import Mirroring
 from turnout.proxy.telemetry.buckets import Buckets
 from turnout.proxy.telemetry.counters import Counters
 from turnout.proxy.telemetry.layout import BUCKETS_TABLE, NO_ROUTE_KEY, SHARED_BYTES, Word, route_keys
@@ -51,7 +53,7 @@ from turnout.proxy.worker.messages import (
     Spans,
     TlsFailed,
 )
-from turnout.proxy.worker.overload import OverloadManager, bound_connections
+from turnout.proxy.worker.overload import OverloadManager, bound_connections, bound_shadows
 from turnout.proxy.worker.reports import Reports
 from turnout.proxy.worker.secrets import NO_CONTEXTS, ContextError, Contexts, build_contexts
 from turnout.proxy.worker.watch import Watch
@@ -86,7 +88,8 @@ class Worker:
         counters = self._counters = Counters(words[slot], others)
         clock = time.monotonic
         timers = self._timers = Timers(loop, clock)
-        self._guards = Guards(Buckets(words[slot], others, BUCKETS_TABLE), counters, hello.salt, len(words))
+        buckets = Buckets(words[slot], others, BUCKETS_TABLE)
+        self._guards = Guards(buckets, counters, hello.salt, len(words))
         self._reports = Reports(send)
         tls_reports = TlsReports(counters, clock, self._reports.on_tls_failure)
         self._pool = Pool(loop, clock, timers, counters, options.max_head_bytes, tls_reports)
@@ -100,6 +103,8 @@ class Worker:
         services.tracer = self._tracer
         self._context = WorkerContext(loop, clock, timers, services, options, tls_reports)
         descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        self._shadows = Shadows(self._pool, counters, clock, timers, bound_shadows(descriptors), self._tell_fault)
+        self._mirroring = Mirroring(self._shadows, buckets)
         manager = OverloadManager(
             options.max_memory_bytes, options.max_connections, bound_connections(options.max_connections, descriptors)
         )
@@ -155,6 +160,7 @@ class Worker:
         self._snapshot = built.snapshot
         self._apply_clusters(built.snapshot)
         self._guards.bind(built.tables.values())
+        self._mirroring.bind(built.tables.values())
         for name, table in built.tables.items():
             self._apply_scope(name, table, built.no_route_record, message.version)
         self._apply_tls(built.tls)
@@ -184,7 +190,7 @@ class Worker:
 
     def drain(self, timeout_s: float) -> None:
         """Accept no more; leave when the last connection is gone, at the latest after `timeout_s`."""
-        self._context.draining = True
+        self._context.draining = self._shadows.is_ending = True
         for context in self._contexts.values():
             context.closing = True
         self._context.on_idle = self._finish
@@ -288,6 +294,7 @@ class Worker:
         self._context.on_idle = lambda: None
         self._watch.stop()
         self._refusals.close()
+        self._shadows.close()
         self._pool.close()
         if self._log is not None:
             self._log.flush()
@@ -296,12 +303,17 @@ class Worker:
         self._send(Drained())
         self._leave()
 
+    def _tell_fault(self, error: Exception) -> None:
+        """A shadow, or who looks at them, did what nobody expected; requests go on."""
+        self._loop.call_exception_handler({"message": "a fault with a shadow; requests go on", "exception": error})
+
     def _on_look(self, manager: OverloadManager, cuts: int) -> None:
         """How memory is, at each look."""
         services, words = self._context.services, self._counters.words
         if services.overloaded != manager.is_refusing:
             services.overloaded = manager.is_refusing
             self._send(Overloaded(manager.is_refusing, manager.pressure))
+        self._shadows.is_short = manager.is_short
         words[Word.OVERLOADED] = int(manager.is_refusing)
         words[Word.RESIDENT_BYTES] = manager.resident_bytes
         if cuts:
