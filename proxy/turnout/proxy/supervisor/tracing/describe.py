@@ -126,7 +126,7 @@ def _own_attributes(record: Record) -> Iterator[tuple[str, Value]]:
 
 
 def _make_client(record: Record, attempt: Attempt, call: str, at: int, retry_reason: str) -> Span:
-    is_last = at == len(record.attempts) - 1 and not record.detached
+    is_last = at == len(record.attempts) - 1
     if call and is_last and not attempt.reason:
         is_error = record.grpc_status > 0
     else:
