@@ -28,7 +28,8 @@ test: $(VENV)/.test ## all tests, the long counts in short form
 	$(PYTEST) -m "not soak" $(ARGS)
 
 COMPILED_TESTS := tests/proxy tests/sim $(addprefix tests/e2e/test_e2e_,http.py hostile.py keepalive.py streaming.py \
-	build.py failures.py upgrade.py retries.py workers.py http2_to_http1.py)
+	build.py failures.py upgrade.py retries.py workers.py http2_to_http1.py http2_corners.py http2_lifecycle.py \
+	http2_upstreams.py grpc_calls.py grpc_ends.py)
 test-compiled: compiled ## the tests of what is compiled, over the compiled build
 	TURNOUT_COMPILED=1 $(PYTEST) -m "not soak" $(COMPILED_TESTS) $(ARGS)
 
@@ -53,8 +54,9 @@ soak: $(VENV)/.test ## all tests, the long counts in full
 
 FUZZ_SECONDS ?= 600
 FUZZ_SEED ?=
-fuzz: $(VENV)/.test ## hostile input at random, for a while (FUZZ_SECONDS=600 FUZZ_SEED=…)
-	$(BIN)/python tests/fuzz/run.py --seconds $(FUZZ_SECONDS) $(if $(FUZZ_SEED),--seed $(FUZZ_SEED))
+FUZZ_TESTS ?=
+fuzz: $(VENV)/.test ## hostile input at random, for a while (FUZZ_SECONDS=600 FUZZ_SEED=… FUZZ_TESTS=tests/proxy/http2)
+	$(BIN)/python tests/fuzz/run.py --seconds $(FUZZ_SECONDS) $(if $(FUZZ_SEED),--seed $(FUZZ_SEED)) $(FUZZ_TESTS)
 
 clean: ## remove what these commands made
 	rm -rf $(VENV) bench-results build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

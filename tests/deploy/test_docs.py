@@ -22,8 +22,8 @@ import yaml
 
 from turnout.deploy.commands import proxy
 from turnout.proxy import errors
-from turnout.proxy.answers import grpc_status
 from turnout.proxy.errors import Failure, Flag
+from turnout.proxy.exchange.answers import grpc_status
 from turnout.proxy.telemetry.access_log import FIELDS
 from turnout.rules.documents import base, gateway, grpcroute, httproute, predictor, tls
 from turnout.rules.files import load_paths

@@ -13,7 +13,7 @@ from virtual_loop import Handle, VirtualLoop
 from turnout.proxy.cluster.cluster import Cluster
 from turnout.proxy.cluster.endpoint import Endpoint
 from turnout.proxy.cluster.lease import Lease
-from turnout.proxy.exchange import Exchange
+from turnout.proxy.exchange.exchange import Exchange
 from turnout.proxy.filters.peer import Peer
 from turnout.proxy.http.head import NO_FIELDS, Data, Fields, RequestHead, ResponseHead
 from turnout.proxy.net.timers import NEVER, Timers

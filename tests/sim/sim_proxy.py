@@ -20,14 +20,14 @@ from world import World, percentile
 from turnout.proxy.cluster.cluster import Cluster
 from turnout.proxy.cluster.endpoint import Endpoint
 from turnout.proxy.errors import Flag
-from turnout.proxy.exchange import Exchange
+from turnout.proxy.exchange.exchange import Exchange
+from turnout.proxy.exchange.sides import Replays, Scope, Services
 from turnout.proxy.filters.guards import Guards
 from turnout.proxy.filters.peer import Peer
 from turnout.proxy.http.head import RequestHead
 from turnout.proxy.net.queue import Queue
 from turnout.proxy.net.timers import Timers
 from turnout.proxy.route.table import Table
-from turnout.proxy.sides import Replays, Scope, Services
 from turnout.proxy.supervisor.endpoints import resolve
 from turnout.proxy.supervisor.options import Address
 from turnout.proxy.supervisor.states.events import Event, Events

@@ -7,7 +7,7 @@ from replica import RESET, Replica
 from sim_proxy import SimProxy
 from world import World, print_table
 
-from turnout.proxy.cluster.endpoint import State
+from turnout.proxy.cluster.target import State
 from turnout.rules.resilience import LoadBalancing, OutlierDetection, Retry
 
 OUTLIERS = OutlierDetection()

@@ -26,15 +26,19 @@ Request = tuple[str, str, str, dict[str, str]]
 
 
 class Upstream:
-    """Answers with what it was asked, and its own name."""
+    """Answers with what it was asked, and its own name. `asked` has the fields of all requests."""
 
     def __init__(self, name: str) -> None:
+        self.asked: list[dict[str, str]] = []
+        asked = self.asked
+
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
             wbufsize = 65_536  # head and body in one segment, or each answer waits for an acknowledgement
 
             def do_GET(self) -> None:
-                self.rfile.read(int(self.headers.get("content-length", 0)))
+                body = self.rfile.read(int(self.headers.get("content-length", 0)))
+                asked.append({**join_fields(self.headers.items()), "body": str(len(body))})
                 seen = {"cluster": name, "path": self.requestline.split(" ")[1], "headers": self.headers.items()}
                 body = json.dumps(seen).encode()
                 self.send_response(200)
@@ -70,6 +74,10 @@ class Upstreams:
         upstream = self._by_name.get(name) or self._by_name.setdefault(name, Upstream(name))
         host = "127.0.0.1" if cluster.endpoints[0].address[0].isdigit() else "localhost"
         return msgspec.structs.replace(cluster, endpoints=(Endpoint(host, upstream.port),))
+
+    def asked(self, name: str) -> list[dict[str, str]]:
+        """What the upstream of a cluster was asked so far."""
+        return self._by_name[name].asked
 
     def close(self) -> None:
         for upstream in self._by_name.values():

@@ -30,6 +30,7 @@ _RATIOS = (
     ("p99 of a small request at 3,000/s, × Envoy", "small", FIXED, "p99_ms", "envoy", 1.1),
     ("CPU of a request of 100 KB, × Envoy", "large-request", SATURATION, "cpu_us", "envoy", 1.0),
     ("CPU of an answer of 100 KB, × Envoy", "large-answer", SATURATION, "cpu_us", "envoy", 1.0),
+    ("CPU of a small request that is mirrored, × Envoy", "mirror", SATURATION, "cpu_us", "envoy", 0.7),
     ("CPU of a unary call, 4 connections × 10 streams, × Envoy", "grpc", FEW, "cpu_us", "envoy", 0.6),
     ("CPU of a unary call, 1 connection × 100 streams, × Envoy", "grpc", MANY, "cpu_us", "envoy", 0.6),
     ("CPU of a call of 1 MB there and back, × Envoy", "grpc-large", FEW, "cpu_us", "envoy", 1.0),

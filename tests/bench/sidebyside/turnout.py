@@ -28,6 +28,7 @@ spec: {idempotent: true, timeouts: {firstByte: 9s, idle: 60s}}
 _ARMED_RULE = """    retry: {attempts: 2, codes: [502, 503], backoff: 25ms}
     filters: [{type: ExtensionRef, extensionRef: {group: turnout.dev, kind: RoutePolicy, name: careful}}]
 """
+_MIRROR_RULE = "    filters: [{type: RequestMirror, requestMirror: {backendRef: {name: shadow}}}]\n"
 
 
 def prepare(setup: Setup) -> Launch:
@@ -56,6 +57,16 @@ def prepare_armed(setup: Setup) -> Launch:
     return _prepare(setup, rule_file(setup.table, setup.stable, setup.canary, pair=True, armed=True))
 
 
+def prepare_mirror(setup: Setup) -> Launch:
+    """With a copy of every request to a third Predictor, the canary's server by another name."""
+    return _prepare(setup, rule_file(setup.table, setup.stable, setup.canary, mirror=True))
+
+
+def prepare_compiled_mirror(setup: Setup) -> Launch:
+    """The same with the compiled build."""
+    return replace(prepare_mirror(setup), environment={SWITCH: "1"})
+
+
 def prepare_grpc(setup: Setup) -> Launch:
     """With HTTP/2 to the upstream; to clients it is spoken where they begin so."""
     return _prepare(setup, rule_file(setup.table, setup.stable, setup.canary, protocol="h2c"))
@@ -79,16 +90,19 @@ def _prepare(setup: Setup, text: str) -> Launch:
 
 
 def rule_file(
-    table: Table, stable: int, canary: int, *, pair: bool = False, armed: bool = False, protocol: str = "http1"
-) -> str:
-    """The table as Gateway API documents and two Predictors."""
+    table: Table, stable: int, canary: int, *, pair: bool = False, armed: bool = False, mirror: bool = False,
+    protocol: str = "http1",
+) -> str:  # fmt: skip
+    """The table as Gateway API documents and two Predictors, or three with a mirror."""
     addresses = ("127.0.0.1", "127.0.0.2") if pair else ("127.0.0.1",)
     more = f"  protocol: {protocol}\n" + (_ARMED_PREDICTOR if armed else "")
-    documents = [_predictor(name, port, addresses, more) for name, port in (("stable", stable), ("canary", canary))]
+    ports = {"stable": stable, "canary": canary, **({"shadow": canary} if mirror else {})}
+    documents = [_predictor(name, port, addresses, more) for name, port in ports.items()]
+    rule = (_ARMED_RULE if armed else "") + (_MIRROR_RULE if mirror else "")
     for host, rules in table.by_host().items():
         for start in range(0, len(rules), _RULES_A_DOCUMENT):
             name = f"{host or 'any'}-{start // _RULES_A_DOCUMENT:04d}"
-            documents.append(_route(name, host, rules[start : start + _RULES_A_DOCUMENT], _ARMED_RULE if armed else ""))
+            documents.append(_route(name, host, rules[start : start + _RULES_A_DOCUMENT], rule))
     return "---\n".join(documents) + (_ARMED_POLICY if armed else "")
 
 

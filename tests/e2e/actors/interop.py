@@ -222,8 +222,8 @@ class Stage:
 
 
 def _is_asked(message: Message) -> bool:
-    """Whether it came on behalf of a client; health checks do not."""
-    return "x-forwarded-for" in message.names
+    """Whether it came on behalf of a client; health checks and copies do not."""
+    return "x-forwarded-for" in message.names and "x-turnout-shadow" not in message.names
 
 
 def read_bootstrap(port: int, name: str) -> str:

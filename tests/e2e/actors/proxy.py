@@ -11,7 +11,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,8 @@ async def until(condition: Callable[[], Any], within_s: float = 20) -> Any:
 
 
 class Proxy:
-    """`rules` is the file that it watches, `stdout` a descriptor. To be closed, whatever happens."""
+    """`rules` is the file that it watches, `stdout` a descriptor, `environ` what is added to the environment. To be
+    closed, whatever happens."""
 
     def __init__(
         self,
@@ -45,6 +46,7 @@ class Proxy:
         host: str = "127.0.0.1",
         workers: int = 1,
         stdout: int | None = None,
+        environ: Mapping[str, str] | None = None,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.host = host
@@ -60,7 +62,9 @@ class Proxy:
             "--access-log", str(self.access_log), *arguments,
         ]  # fmt: skip
         with self.event_log.open("wb") as stderr:
-            self.process = subprocess.Popen(command, stdout=stdout, stderr=stderr)
+            self.process = subprocess.Popen(
+                command, stdout=stdout, stderr=stderr, env={**os.environ, **(environ or {})}
+            )
         self._wait_until_ready()
 
     # The process

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from turnout.proxy.errors import NO_ENDPOINT
-from turnout.proxy.exchange import Exchange
+from turnout.proxy.exchange.state import ExchangeState
 from turnout.proxy.filters.peer import Peer
 from turnout.proxy.http.head import RequestHead
 from turnout.proxy.net.access_log import AccessLog
@@ -49,7 +49,7 @@ def log(path: bytes, query: bytes, request_id: bytes, reason: str, route: str, c
     )  # fmt: skip
     file = FakeLogFile()
     access_log = AccessLog(cast(LogFile, file), json=as_json, wall=lambda: 1_700_000_000.0)
-    access_log.log(cast(Exchange, exchange), Peer(b"127.0.0.1", trusted=True), 1.5)
+    access_log.log(cast(ExchangeState, exchange), Peer(b"127.0.0.1", trusted=True), 1.5)
     return bytes(file.buffer)
 
 

@@ -2,15 +2,16 @@
 
 import time
 from collections.abc import Callable
+from typing import Final
 
 from turnout.proxy.errors import Flag
-from turnout.proxy.exchange import Exchange
+from turnout.proxy.exchange.state import ExchangeState
 from turnout.proxy.filters.peer import Peer
 from turnout.proxy.http.grpc import GrpcStatus
 from turnout.proxy.net.log_file import FLUSH_BYTES, LogFile
 from turnout.proxy.telemetry.access_log import JSON, TEXT, Milliseconds, Outcomes, Requests, escape
 
-WALL_EVERY_S = 1.0
+WALL_EVERY_S: Final = 1.0
 """How often the clock of the wall is read, against which the loop's clock is the time of day."""
 
 
@@ -37,7 +38,7 @@ class AccessLog:
         self._millisecond = 0
         self._now = self._second = b""
 
-    def log(self, exchange: Exchange, peer: Peer, now: float) -> None:
+    def log(self, exchange: ExchangeState, peer: Peer, now: float) -> None:
         """Append the line of an exchange that is over."""
         head, started, first = exchange.head, exchange.started_at, exchange.first_byte_at
         milliseconds = self._milliseconds
@@ -62,7 +63,7 @@ class AccessLog:
             peer.address,
             peer.logged_identity,
             request_id if request_id.isalnum() else escape(request_id),
-            head.trace_id,
+            head.traceparent[3:35],
             self._missing if exchange.grpc_status < 0 else self._grpc_statuses[exchange.grpc_status],
         )
         if len(buffer) > FLUSH_BYTES:
@@ -71,7 +72,7 @@ class AccessLog:
     def flush(self) -> None:
         self._file.flush()
 
-    def _outcome(self, exchange: Exchange) -> bytes:
+    def _outcome(self, exchange: ExchangeState) -> bytes:
         entry, share, lease, failure = exchange.entry, exchange.share, exchange.lease, exchange.failure
         route = entry.name if entry else ""
         predictor = share.cluster if share else ""

@@ -5,13 +5,13 @@ import ssl
 from collections.abc import Callable
 from typing import Protocol
 
+from turnout.proxy.exchange.sides import Scope, Services
 from turnout.proxy.http1.request_head import RequestHeads
 from turnout.proxy.http2.request_head import RequestHeads as Http2RequestHeads
 from turnout.proxy.net.options import Options
 from turnout.proxy.net.timers import Timers
 from turnout.proxy.net.tls.reports import TlsReports
 from turnout.proxy.net.trust import Trust
-from turnout.proxy.sides import Scope, Services
 
 
 class Closable(Protocol):

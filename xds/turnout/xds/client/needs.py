@@ -108,7 +108,7 @@ def _add_clusters(configuration: RouteConfiguration, clusters: dict[str, bool]) 
         for route in host.routes:
             if not route.HasField("route"):
                 continue
-            action = route.route
+            action = route.route  # what it mirrors to is not waited for: a copy holds nobody up
             missing = action.cluster_not_found_response_code == RouteAction.INTERNAL_SERVER_ERROR
             for name in _names(action):
                 # Waited for as soon as one route wants that.

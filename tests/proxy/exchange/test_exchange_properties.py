@@ -13,9 +13,10 @@ import pytest
 
 from turnout.predictors.calls import is_inference
 from turnout.proxy.cluster.cluster import Cluster
-from turnout.proxy.cluster.endpoint import State, Target
+from turnout.proxy.cluster.target import State, Target
 from turnout.proxy.errors import FIRST_BYTE_TIMEOUT
-from turnout.proxy.exchange import Exchange
+from turnout.proxy.exchange.exchange import Exchange
+from turnout.proxy.exchange.sides import Replays, Scope, Services
 from turnout.proxy.filters.guards import Guards
 from turnout.proxy.filters.peer import Peer
 from turnout.proxy.http.head import CHUNKED, NO_FIELDS, Fields, RequestHead, ResponseHead
@@ -24,7 +25,6 @@ from turnout.proxy.net.queue import Queue
 from turnout.proxy.net.timers import NEVER, Timers
 from turnout.proxy.route.retry import IDEMPOTENT_METHODS
 from turnout.proxy.route.table import Table
-from turnout.proxy.sides import Replays, Scope, Services
 from turnout.proxy.telemetry.buckets import Buckets
 from turnout.proxy.telemetry.counters import Counters
 from turnout.proxy.telemetry.layout import HEADER_WORDS, NO_ROUTE_KEY, RECORD_WORDS, Layout, Word, route_keys

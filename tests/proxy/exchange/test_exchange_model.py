@@ -11,8 +11,9 @@ import pytest
 from turnout.predictors.model_in_grpc import MAX_READ_BYTES
 from turnout.proxy import errors
 from turnout.proxy.cluster.cluster import Cluster
-from turnout.proxy.cluster.endpoint import Target
-from turnout.proxy.exchange import Exchange
+from turnout.proxy.cluster.target import Target
+from turnout.proxy.exchange.exchange import Exchange
+from turnout.proxy.exchange.sides import Replays, Scope, Services
 from turnout.proxy.filters.guards import Guards
 from turnout.proxy.filters.peer import Peer
 from turnout.proxy.http.grpc import GrpcStatus
@@ -20,7 +21,6 @@ from turnout.proxy.http.head import CHUNKED, NO_FIELDS, Fields, RequestHead, Res
 from turnout.proxy.http.names import Mark
 from turnout.proxy.net.timers import NEVER
 from turnout.proxy.route.table import Table
-from turnout.proxy.sides import Replays, Scope, Services
 from turnout.proxy.telemetry.buckets import Buckets
 from turnout.proxy.telemetry.counters import Counters
 from turnout.proxy.telemetry.layout import HEADER_WORDS, NO_ROUTE_KEY, RECORD_WORDS, Layout, route_keys
