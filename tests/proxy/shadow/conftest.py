@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from turnout.proxy.cluster.cluster import Cluster
-from turnout.proxy.cluster.endpoint import Target
+from turnout.proxy.cluster.target import Target
 from turnout.proxy.http.head import CHUNKED, RequestHead, ResponseHead
 from turnout.proxy.route.table import Table
 from turnout.proxy.shadow.shadows import NEVER, Shadows
