@@ -30,7 +30,7 @@ MODULES = (
     "http/fields", "http/head", "http/known", "http/names", "http/target",
     "http1/chunked", "http1/encode", "http1/heads", "http1/request", "http1/request_head", "http1/response",
     "http1/response_head",
-    "net/access_log", "net/context", "net/downstream", "net/pool", "net/timers", "net/upstream",
+    "net/access_log", "net/context", "net/downstream", "net/pool", "net/timers", "net/turn", "net/upstream",
     "route/conditions", "route/domains", "route/edits", "route/entry", "route/groups", "route/paths", "route/split",
     "route/switch", "route/table",
     "telemetry/access_log", "telemetry/counters", "telemetry/trace",

@@ -31,6 +31,7 @@ from turnout.proxy.net.refusal import Refusals
 from turnout.proxy.net.timers import Timers
 from turnout.proxy.net.tls.handshake import Handshake
 from turnout.proxy.net.tls.reports import TlsReports
+from turnout.proxy.net.turn import Turn
 from turnout.proxy.route.table import Table
 from turnout.proxy.telemetry.buckets import Buckets
 from turnout.proxy.telemetry.counters import Counters
@@ -86,12 +87,13 @@ class Worker:
         self._guards = Guards(Buckets(words[slot], others, BUCKETS_TABLE), counters, hello.salt, len(words))
         self._reports = Reports(send)
         tls_reports = TlsReports(counters, clock, self._reports.on_tls_failure)
-        self._pool = Pool(loop, clock, timers, counters, options.max_head_bytes, tls_reports)
+        turn = Turn(loop.call_soon)
+        self._pool = Pool(loop, clock, timers, counters, options.max_head_bytes, tls_reports, turn)
         self._log = _open_log(options, counters)
         log = self._log.log if self._log else _log_nothing
         replay_bytes = min(REPLAY_BYTES, options.max_memory_bytes // 4 or REPLAY_BYTES)
         services = Services(self._pool, counters, clock, time.time, log, Replays(replay_bytes), options.idle_timeout_s)
-        self._context = WorkerContext(loop, clock, timers, services, options, tls_reports)
+        self._context = WorkerContext(loop, clock, timers, services, options, tls_reports, turn)
         descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         manager = OverloadManager(
             options.max_memory_bytes, options.max_connections, bound_connections(options.max_connections, descriptors)
