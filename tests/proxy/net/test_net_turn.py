@@ -98,6 +98,19 @@ def test_who_comes_while_others_are_flushed_waits_for_the_next_turn(loop: Loop) 
     assert flushed == ["a", "b"]
 
 
+def test_one_that_fails_keeps_nobody_else_from_being_flushed(loop: Loop) -> None:
+    def fail() -> None:
+        raise RuntimeError("the handle is closed")
+
+    turn, flushed = Turn(lambda call: loop.soon.append(call)), list[str]()
+    turn.add(Connection(flushed, "a", then=fail))
+    turn.add(Connection(flushed, "b"))
+    with pytest.raises(RuntimeError):
+        loop.end_turn()
+    assert loop.end_turn() == 1
+    assert flushed == ["a", "b"]
+
+
 def ask(loop: Loop, exchange: Ends) -> tuple[UpstreamConnection, Transport, list[str]]:
     """A connection on which a whole request was sent just now, its transport, and what its pool was told."""
     told: list[str] = []

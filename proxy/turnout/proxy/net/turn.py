@@ -37,6 +37,11 @@ class Turn:
         self._waiting.append(connection)
 
     def _end(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        for connection in waiting:
-            connection.flush()
+        left, self._waiting = iter(self._waiting), []
+        try:
+            for connection in left:
+                connection.flush()
+        finally:
+            # Also if one of them fails: the others must be heard.
+            for connection in left:
+                self.add(connection)
