@@ -140,6 +140,33 @@ async def test_one_trace_leads_from_a_client_through_retries_to_each_model(
     assert (line["trace_id"], line["request_id"]) == (asked.trace, server.attributes["turnout.request_id"])
 
 
+async def test_a_shadow_is_a_branch_of_the_same_trace(start_proxy: Start, collector: Collector) -> None:
+    with traced_models(collector, live=1, shadow=0) as ports:
+        retry = "retry: {attempts: 1, codes: [503], backoff: 1ms}"
+        mirror = "filters: [{type: RequestMirror, requestMirror: {backendRef: {name: shadow}}}]"
+        shadow = rules(ports["shadow"]).split("---")[0].replace("name: model", "name: shadow") + "---"
+        text = shadow + rules(ports["live"], rule=f"{retry}\n    {mirror}")
+        proxy = start_proxy(text, environ=collector.environ)
+        async with traced_client(collector) as client:
+            url = f"http://127.0.0.1:{proxy.port}{INFER}"
+            async with client.post(url, data=b"{}", headers={"Host": "model.test"}) as answer:
+                assert (answer.status, await answer.text()) == (200, "live")
+        (asked,) = await collector.take(1, service="client")
+        (server,) = await collector.take(1, service="turnout", kind="server")
+        spans = await collector.take(3, service="turnout", kind="client")
+        (copied,) = await collector.take(1, service="shadow")
+        served = await collector.take(2, service="live")
+    (branch,) = [span for span in spans if span.attributes.get("turnout.shadow")]
+    attempts = [span for span in spans if span is not branch]
+    assert {span.trace for span in (asked, server, *spans, copied, *served)} == {asked.trace}
+    assert {span.parent for span in spans} == {server.id}
+    assert copied.parent == branch.id, "the shadow's own spans hang below the copy's"
+    assert sorted(span.parent for span in served) == sorted(span.id for span in attempts)
+    assert (branch.attributes["turnout.predictor"], branch.error) == ("default/shadow", None)
+    assert (branch.attributes["http.response.status_code"], list(branch.events)) == (200, ["first_byte"])
+    assert server.attributes["turnout.attempts"] == 2
+
+
 async def test_a_call_is_traced_from_end_to_end(start_proxy: Start, collector: Collector) -> None:
     with models("a") as servers:
         text = predictor("a", servers["a"].port) + to("a")

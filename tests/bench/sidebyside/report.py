@@ -27,6 +27,7 @@ def markdown(rows: dict[str, Any]) -> str:
         ("rules", "Number of rules"),
         ("armed", "Armed against models that fail"),
         ("mirror", "Every request mirrored"),
+        ("spans", "Spans"),
     ):
         if name in rows:
             parts.append(_lanes(title, rows[name]["medians"]))

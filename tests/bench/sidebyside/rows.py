@@ -3,8 +3,8 @@
 `small`, `large-request` and `large-answer`: all proxies, at saturation and at the fixed rate. `small-traced`: small
 requests of which no two have the same head. `rules`: 20 rules against 10,000, for Turnout and, to compare, Envoy.
 `armed`: two endpoints with retries, breakers, outlier detection and health checks against without, for the same two.
-`mirror`: every request is copied. `grpc` and `grpc-large`: unary calls of gRPC, over HTTP/2 on both sides. `idle`:
-connections that do nothing. `start`: until ready.
+`mirror`: every request is copied. `spans`: a share of the requests is traced, for Turnout. `grpc` and `grpc-large`:
+unary calls of gRPC, over HTTP/2 on both sides. `idle`: connections that do nothing. `start`: until ready.
 """
 
 import os
@@ -17,6 +17,8 @@ from typing import Any
 from sidebyside.processes import Cores
 from sidebyside.single import measure_idle, measure_start
 from sidebyside.stage import VARIANTS, Lane, Stage
+from sidebyside.tools import COMPILED
+from sidebyside.turnout import SPANS
 from sidebyside.turns import FEW, FIXED, MANY, SATURATION, Plan, measure, medians
 from sidebyside.upstream import UpstreamArgv, grpc_upstream_argv, upstream_argv
 from sidebyside.work import SHAPES, big_table, grpc_table, small_table
@@ -65,6 +67,14 @@ def measure_mirror(ask: Ask) -> dict[str, Any]:
     return _turns("mirror", ask, lanes, "small", (SATURATION,))
 
 
+def measure_spans(ask: Ask) -> dict[str, Any]:
+    """Small requests that bring no trace, of which none, some or all have spans."""
+    table = small_table()
+    proxies = [proxy for proxy in ask.proxies if proxy in ("turnout", COMPILED)]
+    lanes = [Lane(name, name, table) for proxy in proxies for name in (f"{proxy} spans {share}" for share in SPANS)]
+    return _turns("spans", ask, lanes, "untraced", (SATURATION,))
+
+
 def measure_grpc(name: str, ask: Ask, loads: tuple[str, ...], variant: str = "grpc") -> dict[str, Any]:
     """Calls of the shape `name`; `variant` of each proxy is what is measured."""
     table = grpc_table()
@@ -111,6 +121,7 @@ ROWS: dict[str, Callable[[Ask], dict[str, Any]]] = {
     "rules": measure_rules,
     "armed": measure_armed,
     "mirror": measure_mirror,
+    "spans": measure_spans,
     "grpc": lambda ask: measure_grpc("grpc", ask, (FEW, MANY)),
     "grpc-large": lambda ask: measure_grpc("grpc-large", ask, (FEW,)),
     "idle": measure_idle_row,

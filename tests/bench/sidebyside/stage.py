@@ -36,9 +36,11 @@ VARIANTS: dict[str, Callable[[Setup], Launch]] = {
     "envoy grpc": envoy.prepare_grpc,
     "nginx grpc": nginx.prepare_grpc,
     "haproxy grpc": haproxy.prepare_grpc,
+    **{f"turnout spans {share}": turnout.prepare_spans(share, False) for share in turnout.SPANS},
+    **{f"{COMPILED} spans {share}": turnout.prepare_spans(share, True) for share in turnout.SPANS},
 }
-"""Of some of them, the same with two endpoints, that with all that there is for models that fail, with a mirror, and
-HTTP/2 on both sides."""
+"""Of some of them, the same with two endpoints, that with all that there is for models that fail, with a mirror, HTTP/2
+on both sides, and spans of some requests."""
 
 _START_S = 60.0
 """A table of 10,000 rules is read in this time by all of them."""

@@ -40,7 +40,7 @@ _RATIOS = (
 
 def judge(rows: dict[str, Any]) -> list[Target]:
     """The aims for which `rows` has figures."""
-    return [*_ratios(rows), *_rules(rows), *_armed(rows), *_single(rows)]
+    return [*_ratios(rows), *_rules(rows), *_armed(rows), *_spans(rows), *_single(rows)]
 
 
 def _ratios(rows: dict[str, Any]) -> Iterator[Target]:
@@ -64,6 +64,16 @@ def _armed(rows: dict[str, Any]) -> Iterator[Target]:
     if {"turnout pair", "turnout armed"} <= medians.keys():
         bare, armed = (medians[lane][SATURATION]["cpu_us"] for lane in ("turnout pair", "turnout armed"))
         yield Target("CPU with retries, breakers, outlier detection and health checks, × without", 1.1, armed / bare)
+
+
+def _spans(rows: dict[str, Any]) -> Iterator[Target]:
+    medians = rows.get("spans", {}).get("medians", {})
+    for proxy, which in (("turnout", ""), (COMPILED, " (compiled)")):
+        costs = {share: medians.get(f"{proxy} spans {share}", {}) for share in ("off", "not sampled", "1 %")}
+        if all(costs.values()):
+            off, none, some = (cost[SATURATION]["cpu_us"] for cost in costs.values())
+            yield Target(f"CPU of spans for a request that is not sampled{which}", 1.0, none - off, " µs")
+            yield Target(f"CPU with spans of 1 %, × without{which}", 1.03, some / off)
 
 
 def _single(rows: dict[str, Any]) -> Iterator[Target]:

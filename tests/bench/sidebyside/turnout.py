@@ -1,6 +1,6 @@
 """Turnout as a proxy: `turnout proxy` with one worker, from the documents that an operator would write."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from sidebyside.setup import Launch, Setup
@@ -70,6 +70,27 @@ def prepare_compiled_mirror(setup: Setup) -> Launch:
 def prepare_grpc(setup: Setup) -> Launch:
     """With HTTP/2 to the upstream; to clients it is spoken where they begin so."""
     return _prepare(setup, rule_file(setup.table, setup.stable, setup.canary, protocol="h2c"))
+
+
+SPANS: dict[str, dict[str, str]] = {
+    "off": {"OTEL_TRACES_EXPORTER": "none"},
+    "not sampled": {"OTEL_TRACES_SAMPLER": "always_off"},
+    "1 %": {"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0.01"},
+    "100 %": {"OTEL_TRACES_SAMPLER": "always_on", "OTEL_BSP_MAX_QUEUE_SIZE": "65536"},
+}
+"""How many requests have spans → what is said of it in the environment."""
+
+
+def prepare_spans(share: str, compiled: bool) -> Callable[[Setup], Launch]:
+    """The same with spans of that share of all requests. The upstream stands in for a collector: it reads all, and
+    answers 200."""
+
+    def prepare_share(setup: Setup) -> Launch:
+        launch = prepare_compiled(setup) if compiled else prepare(setup)
+        collector = {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": f"http://127.0.0.1:{setup.stable}/v2/traces"}
+        return replace(launch, environment={**launch.environment, **collector, **SPANS[share]})
+
+    return prepare_share
 
 
 def _prepare(setup: Setup, text: str) -> Launch:

@@ -292,12 +292,15 @@ def test_a_copy_is_a_child_of_the_request(read: Read) -> None:
     trace = begin(head, by)
     assert trace is not None
     copy = head.copy()
-    shadow = by.begin_shadow(trace, copy, CLUSTER, ENDPOINT, 2.0)
-    assert shadow is not None
-    assert sent(copy)["traceparent"] == f"00-{T}-{shadow.span_id.decode()}-01"
+    span = by.begin_shadow(trace, copy, CLUSTER, ENDPOINT, 2.0)
+    assert span is not None
     assert sent(head)["traceparent"] == f"00-{T}-{trace.attempts[0].span_id.decode()}-01", "the request has its own"
-    by.end_shadow(trace, shadow, copy, 200, "", 3.0)
-    ((record,),) = [kept]
-    assert (record.detached, record.span_id, record.attempts) == (True, trace.span_id, [shadow])
+    span.on_first_byte(2.5)
+    span.end(200, -1, "", 3.0)
+    (record,) = kept
+    (shadow,) = record.attempts
+    assert sent(copy)["traceparent"] == f"00-{T}-{shadow.span_id.decode()}-01"
+    assert (record.detached, record.span_id, record.trace_id) == (True, trace.span_id, T.encode())
     assert (shadow.shadow, shadow.status, shadow.start, shadow.end) == (True, 200, 2.0, 3.0)
+    assert shadow.moments == [("first_byte", 2.5)]
     assert by.begin_shadow(None, copy, CLUSTER, ENDPOINT, 2.0) is None

@@ -14,7 +14,7 @@ ATTEMPT = Attempt(b"1" * 16, 1.0, 2.0, "default/v1", "http", "127.0.0.1", 8001, 
 
 def record(number: int) -> Record:
     """One that makes one span, and can be told from others."""
-    return make_detached(b"%032d" % number, b"2" * 16, 1, b"", b"GET", b"/", False, ATTEMPT)
+    return make_detached(b"%032d" % number, b"2" * 16, 1, b"", b"GET", b"/", False, -1, ATTEMPT)
 
 
 class Supervisor:

@@ -138,7 +138,7 @@ class Routing(Receiving):
         downstream = self._downstream
         assert downstream is not None
         address = downstream.peer.address
-        tap: Tap | None = entry.taps.begin(self.head, address, self._scope.clusters, self._cluster, now)
+        tap: Tap | None = entry.taps.begin(self.head, address, self._scope.clusters, self._cluster, now, self.trace)
         self._tap = tap
         self._attempt(now)
         if tap is not None:

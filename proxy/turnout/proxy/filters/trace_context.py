@@ -22,13 +22,14 @@ _B3_NAMES = (b3.SINGLE, *b3.MULTI)
 class Propagation:
     """Reads and writes the context of a trace. `w3c`: `traceparent` is believed."""
 
-    __slots__ = ("_multi", "_own", "_single", "w3c")
+    __slots__ = ("_b3", "_multi", "_own", "_single", "w3c")
 
     def __init__(self, formats: tuple[str, ...]) -> None:
         self.w3c = W3C in formats
         self._single = B3_SINGLE in formats
         self._multi = B3_MULTI in formats
-        self._own = (_W3C if self.w3c else 0) | (_B3 if self._single or self._multi else 0)
+        self._b3 = self._single or self._multi
+        self._own = (_W3C if self.w3c else 0) | (_B3 if self._b3 else 0)
         """The marks of all that is read here."""
 
     def read_b3(self, head: RequestHead) -> b3.B3:
@@ -75,11 +76,18 @@ class Propagation:
             if state:
                 head.add(b"tracestate", state)
 
+    def add(self, head: RequestHead, traceparent: bytes) -> None:
+        """`write` for a head that has nothing of what is spoken: so most requests are, and it costs less."""
+        if self._b3:
+            self.write(head, traceparent)
+        elif self.w3c:
+            head.add_read(b"\r\ntraceparent: " + traceparent, [(b"traceparent", traceparent)])
+
     def write(self, head: RequestHead, traceparent: bytes, *, debug: bool = False) -> None:
         """Give the head the context of a span, in place of the one it has."""
         if self.w3c:
             head.put(b"traceparent", traceparent)
-        if self._single or self._multi:
+        if self._b3:
             self._write_b3(head, traceparent, debug)
 
     def _write_b3(self, head: RequestHead, traceparent: bytes, debug: bool) -> None:

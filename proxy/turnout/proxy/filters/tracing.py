@@ -124,7 +124,7 @@ class Tracer:
 
     def begin_shadow(
         self, trace: Trace | None, head: RequestHead, cluster: Cluster, endpoint: Endpoint, now: float
-    ) -> Attempt | None:
+    ) -> "ShadowSpan | None":
         """A copy of a request goes to `endpoint`, with `head`, which is its own: its span is a child of the request's.
         None if that is not recorded; the copy then tells what the request tells."""
         if trace is None or trace.late:
@@ -133,19 +133,7 @@ class Tracer:
         attempt.shadow = True
         traceparent = make_traceparent(trace.trace_id, attempt.span_id, sampled=True, random=trace.random)
         self._propagation.write(head, traceparent)
-        return attempt
-
-    def end_shadow(
-        self, trace: Trace, attempt: Attempt, head: RequestHead, status: int, reason: str, now: float
-    ) -> None:
-        """The copy is over: `status` is that of its answer, 0 if there was none, `reason` why there was none. It may
-        come after the end of the exchange that it is a copy of."""
-        attempt.end, attempt.status, attempt.reason = now, status, reason
-        self.keep(
-            make_detached(
-                trace.trace_id, trace.span_id, trace.flags, trace.state, head.method, head.path, head.grpc, attempt
-            )
-        )
+        return ShadowSpan(self.keep, trace, head, attempt)
 
     def _begin_from_b3(self, head: RequestHead) -> Trace | None:
         """No `traceparent` of use is there, but something."""
@@ -179,8 +167,36 @@ class Tracer:
             head.traceparent = make_traceparent(trace_id, span_id, sampled=True)
             return Trace(self._propagation, trace_id, span_id, b"", b"", debug=debug)
         head.traceparent = parent = b"00-%b-%b-00" % (trace_id, span_id)
-        self._propagation.write(head, parent)
+        self._propagation.add(head, parent)
         return None
+
+
+class ShadowSpan:
+    """The span of a copy, which may outlive the exchange."""
+
+    __slots__ = ("_attempt", "_head", "_keep", "_trace")
+
+    def __init__(self, keep: Callable[[Record], None], trace: Trace, head: RequestHead, attempt: Attempt) -> None:
+        self._keep = keep
+        self._trace = trace
+        self._head = head
+        self._attempt = attempt
+
+    def on_first_byte(self, now: float) -> None:
+        """Its answer has begun."""
+        self._attempt.moments.append(("first_byte", now))
+
+    def end(self, status: int, grpc_status: int, reason: str, now: float) -> None:
+        """The copy is over: `status` is that of its answer, 0 if there was none, `grpc_status` -1 if it has none, and
+        `reason` why it did not come to its end."""
+        attempt, trace, head = self._attempt, self._trace, self._head
+        attempt.end, attempt.status, attempt.reason = now, status, reason
+        self._keep(
+            make_detached(
+                trace.trace_id, trace.span_id, trace.flags, trace.state, head.method, head.path, head.grpc, grpc_status,
+                attempt,
+            )
+        )  # fmt: skip
 
 
 def make_span_id() -> bytes:

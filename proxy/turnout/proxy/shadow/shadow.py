@@ -18,6 +18,7 @@ from turnout.proxy.cluster.endpoint import Outcome, judge_status
 from turnout.proxy.cluster.lease import Lease
 from turnout.proxy.exchange.grpc_answer import GrpcAnswer, judge
 from turnout.proxy.exchange.sides import Connecting, Requester, Upstream
+from turnout.proxy.filters.tracing import ShadowSpan
 from turnout.proxy.http.head import Data, RequestHead, ResponseHead
 from turnout.proxy.shadow.governor import Governor
 from turnout.proxy.shadow.observer import Pair
@@ -34,14 +35,14 @@ _FIRST_BYTE, _TOTAL, _SUM = int(MirrorWord.FIRST_BYTE), int(MirrorWord.TOTAL), H
 class Shadow(Requester):
     """Made when it is decided that there is one, and counted as mirrored then; `start` sends it.
 
-    `pair` is there if somebody observes; `pacer` is its mirror's. `first_byte_at` and `sent_at`, of the last byte that
-    came of the request, are times of the clock.
+    `pair` is there if somebody observes, `span` if the request is recorded; `pacer` is its mirror's. `first_byte_at`
+    and `sent_at`, of the last byte that came of the request, are times of the clock.
     """
 
     __slots__ = (
         "_breaker", "_connecting", "_grpc", "_held", "_held_bytes", "_is_paused", "_record", "_request_ended",
         "_shadows", "_timeout_s", "_upstream", "bytes_received", "bytes_sent", "done", "first_byte_at", "lease",
-        "pacer", "pair", "sent_at", "status", "wake",
+        "pacer", "pair", "sent_at", "span", "status", "wake",
     )  # fmt: skip
 
     def __init__(
@@ -59,6 +60,7 @@ class Shadow(Requester):
         self._upstream: Upstream | None = upstream
         self._connecting: Connecting | None = None
         self.pair: Pair | None = None
+        self.span: ShadowSpan | None = None
         self._grpc: GrpcAnswer | None = None
         self._held: list[Data] = []
         self._held_bytes = 0
@@ -282,9 +284,18 @@ class Shadow(Requester):
             words[record + _ENDS + end] += 1
             if outcome is not Outcome.UNKNOWN or end is ShadowEnd.SLOW:
                 self._breaker.on_failure(now)
+        if self.span is not None:
+            self._end_span(self.span, end, now)
         if self.pair is not None:
             pair, self.pair = self.pair, None
             shadows.end_answer(pair, pair.shadow, end.name.lower(), now - self.sent_at)
+
+    def _end_span(self, span: ShadowSpan, end: ShadowEnd, now: float) -> None:
+        if self.first_byte_at:
+            span.on_first_byte(self.first_byte_at)
+        is_whole = end is ShadowEnd.ANSWERED
+        grpc_status = int(self._grpc.read_status()) if self._grpc is not None and is_whole else -1
+        span.end(self.status, grpc_status, "" if is_whole else end.name.lower(), now)
 
     def _measure(self, base: int, seconds: float) -> None:
         """Count a time in the histogram at `base`."""

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from turnout.proxy.exchange.sides import Upstreams
+from turnout.proxy.filters.tracing import Tracer
 from turnout.proxy.http.head import Data
 from turnout.proxy.shadow.backlog import Backlog
 from turnout.proxy.shadow.observer import Answer, Observer, Pair
@@ -44,12 +45,12 @@ class Shadows:
 
     `on_fault` is told what nobody expected: it ends with the shadow, and does not reach the request that is copied.
     `is_ending`: the worker takes no new connections and ends with the last; `is_short`: its memory is. Then nothing is
-    copied.
+    copied. `tracer` is None where no spans are exported.
     """
 
     __slots__ = (
         "active", "backlog", "clock", "counters", "is_ending", "is_short", "limit", "observer", "on_fault", "timers",
-        "upstreams",
+        "tracer", "upstreams",
     )  # fmt: skip
 
     def __init__(
@@ -65,6 +66,7 @@ class Shadows:
         self.active: set[Ending] = set()
         self.backlog = Backlog()
         self.observer: Observer | None = None
+        self.tracer: Tracer | None = None
         self.is_ending = self.is_short = False
 
     def keep(self, answer: Answer, data: Data) -> None:

@@ -10,6 +10,7 @@ from turnout.proxy.cluster.cluster import Cluster
 from turnout.proxy.cluster.endpoint import Outcome
 from turnout.proxy.errors import OVERFLOW
 from turnout.proxy.exchange.sides import Upstream
+from turnout.proxy.filters.tracing import Trace
 from turnout.proxy.http.hash_key import hash_request
 from turnout.proxy.http.head import RequestHead
 from turnout.proxy.route.mirrors import Mirrors, MirrorShare
@@ -41,7 +42,13 @@ class Taps:
         self._shadows = shadows
 
     def begin(
-        self, head: RequestHead, address: bytes, clusters: Mapping[str, Cluster], live: Cluster, now: float
+        self,
+        head: RequestHead,
+        address: bytes,
+        clusters: Mapping[str, Cluster],
+        live: Cluster,
+        now: float,
+        trace: Trace | None = None,
     ) -> Tap | None:
         """Decide on the copies of a request, from a client at `address`, that `live` is about to answer; `head` is what
         that will see. None if nobody is to be told more of it."""
@@ -59,7 +66,7 @@ class Taps:
             words = shared.counters.words
             words[mirror.record + _ELIGIBLE] += 1
             try:
-                shadow = reason or self._begin_shadow(mirror, clusters, head, address, now)
+                shadow = reason or self._begin_shadow(mirror, clusters, head, address, now, trace)
             except Exception as error:  # whatever it is: the request goes on without a copy
                 shared.on_fault(error)
                 shadow = Skip.FAULT
@@ -90,7 +97,13 @@ class Taps:
         return _COPIED
 
     def _begin_shadow(
-        self, mirror: MirrorShare, clusters: Mapping[str, Cluster], head: RequestHead, address: bytes, now: float
+        self,
+        mirror: MirrorShare,
+        clusters: Mapping[str, Cluster],
+        head: RequestHead,
+        address: bytes,
+        now: float,
+        trace: Trace | None,
     ) -> Shadow | int:
         """The shadow, or why there is none."""
         if mirror.failure is not None:
@@ -115,7 +128,10 @@ class Taps:
             lease.pass_probe_on()
             lease.release(Outcome.OK, now, 0.0)
             return Skip.BREAKER
-        return Shadow(shared, mirror.record, governor, self._mirrors.limits.timeout_s, copied, lease, upstream, now)
+        shadow = Shadow(shared, mirror.record, governor, self._mirrors.limits.timeout_s, copied, lease, upstream, now)
+        if shared.tracer is not None:
+            shadow.span = shared.tracer.begin_shadow(trace, copied, cluster, lease.endpoint, now)
+        return shadow
 
 
 class Mirroring:

@@ -142,7 +142,7 @@ def test_the_model_is_what_the_protocol_says() -> None:
 
 def test_a_copy_is_a_span_alone() -> None:
     shadow = msgspec.structs.replace(ATTEMPT, shadow=True)
-    (span,) = spans(make_detached(T, S, 1, b"", b"POST", b"/infer", False, shadow))
+    (span,) = spans(make_detached(T, S, 1, b"", b"POST", b"/infer", False, -1, shadow))
     assert (span.parent_id, span.kind, span.attributes["turnout.shadow"]) == (S.decode(), CLIENT, True)
 
 

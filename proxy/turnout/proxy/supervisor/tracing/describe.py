@@ -23,6 +23,7 @@ _KNOWS_REMOTE, _REMOTE = 0x100, 0x200
 
 _METHODS = frozenset(b"CONNECT DELETE GET HEAD OPTIONS PATCH POST PUT QUERY TRACE".split())
 _VERSIONS = ("1.0", "1.1", "2")
+_is_plain_path = re.compile(rb"[A-Za-z0-9/:@!$&'()*+,;=._~%-]*").fullmatch
 _redact = re.compile(r"(?i)(?<![^&])(AWSAccessKeyId|Signature|sig|X-Goog-Signature)=[^&]+").sub
 
 Value = str | int | bool | float
@@ -125,7 +126,7 @@ def _own_attributes(record: Record) -> Iterator[tuple[str, Value]]:
 
 
 def _make_client(record: Record, attempt: Attempt, call: str, at: int, retry_reason: str) -> Span:
-    is_last = at == len(record.attempts) - 1 and not record.detached
+    is_last = at == len(record.attempts) - 1
     if call and is_last and not attempt.reason:
         is_error = record.grpc_status > 0
     else:
@@ -143,8 +144,7 @@ def _client_attributes(
 ) -> Iterator[tuple[str, Value]]:
     yield from _method_attributes(record.method)
     host = f"[{attempt.address}]" if ":" in attempt.address else attempt.address
-    path = quote(record.sent_path, safe="/:@!$&'()*+,;=-._~%")
-    yield "url.full", f"{attempt.scheme}://{host}:{attempt.port}{path}"
+    yield "url.full", f"{attempt.scheme}://{host}:{attempt.port}{_quote(record.sent_path)}"
     yield "server.address", attempt.address
     yield "server.port", attempt.port
     yield "network.peer.address", attempt.address
@@ -170,6 +170,11 @@ def _client_attributes(
         yield "turnout.shadow", True
     if record.late:
         yield "turnout.sampled_late", True
+
+
+def _quote(path: bytes) -> str:
+    """A path as it may stand in a URL; nearly all are so as they came."""
+    return path.decode() if _is_plain_path(path) else quote(path, safe="/:@!$&'()*+,;=-._~%")
 
 
 def _method_attributes(method: bytes) -> Iterator[tuple[str, Value]]:

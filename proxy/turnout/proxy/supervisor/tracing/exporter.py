@@ -36,8 +36,9 @@ class Out(Protocol):
 
 
 class Exporter:
-    """`connect` is called once, in the thread. `exported` counts spans that were taken, `dropped` the rest, by
-    reason: `queue` (it was full), `export` (the collector did not take them), `shutdown`."""
+    """`connect` is called in the thread, when there is something to be exported. `exported` counts spans that were
+    taken, `dropped` the rest, by reason: `queue` (it was full), `export` (the collector did not take them),
+    `shutdown`."""
 
     def __init__(self, connect: Callable[[], Out], batching: Batching) -> None:
         self._connect = connect
@@ -64,8 +65,7 @@ class Exporter:
                 return
             self._queue.append((spans, records))
             self._queued += spans
-            if self._queued >= self._batching.max_batch:
-                self._changed.notify()
+            self._changed.notify()
 
     def close(self, timeout_s: float = CLOSE_S) -> None:
         """Export what is there, as far as that can be done in time. Blocks."""
@@ -84,15 +84,17 @@ class Exporter:
             logger.warning("%d spans were not exported in time", left)
 
     def _run(self) -> None:
-        out = self._out = self._connect()
         while (taken := self._take()) is not None:
             spans, batches = taken
             try:
+                # Only now: nothing that a start waits for should have to share the processor with this.
+                out = self._out = self._out or self._connect()
                 self._export(out, [span for records in batches for span in self._decode(records)])
             except Exception:  # whatever it is: the next ones may do
                 logger.exception("spans could not be exported")
                 self.dropped["export"] += spans
-        out.close()
+        if self._out is not None:
+            self._out.close()
 
     def _decode(self, records: bytes) -> list[Span]:
         return [span for record in decode_records(records) for span in make_spans(record)]
@@ -100,8 +102,10 @@ class Exporter:
     def _take(self) -> tuple[int, list[bytes]] | None:
         """What to export next, when it is time to; None at the end."""
         with self._changed:
+            while not self._queue and not self._closing:
+                self._changed.wait()
             self._changed.wait_for(self._is_due, self._batching.delay_s)
-            if self._closing and not self._queue:
+            if not self._queue:
                 return None
             spans, batches = 0, []
             while self._queue and spans < self._batching.max_batch:

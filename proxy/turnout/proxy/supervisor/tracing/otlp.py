@@ -18,6 +18,19 @@ ERROR = 2
 _encode = msgspec.json.Encoder().encode
 
 
+class StringValue(msgspec.Struct, gc=False):
+    """The commonest `AnyValue`."""
+
+    stringValue: str
+
+
+class KeyValue(msgspec.Struct, gc=False):
+    """An attribute."""
+
+    key: str
+    value: StringValue | dict[str, Any]
+
+
 class Encoder:
     """Of spans of one resource and one scope."""
 
@@ -58,14 +71,18 @@ def _nanoseconds(at: float) -> str:
     return str(int(at * 1e6) * 1000)  # a double has no nanoseconds of a time of day
 
 
-def encode_attributes(attributes: Mapping[str, Value | Any]) -> list[dict[str, Any]]:
+def encode_attributes(attributes: Mapping[str, Value | Any]) -> list[KeyValue]:
     """The list of `KeyValue`."""
-    return [{"key": key, "value": _encode_value(value)} for key, value in attributes.items()]
+    # Most are strings, and this line is most of the work.
+    return [
+        KeyValue(key, StringValue(value)) if type(value) is str else KeyValue(key, _encode_value(value))
+        for key, value in attributes.items()
+    ]
 
 
-def _encode_value(value: Any) -> dict[str, Any]:
+def _encode_value(value: Any) -> StringValue | dict[str, Any]:
     if isinstance(value, str):
-        return {"stringValue": value}
+        return StringValue(value)
     if isinstance(value, bool):
         return {"boolValue": value}
     if isinstance(value, int):

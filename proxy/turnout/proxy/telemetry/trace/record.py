@@ -87,11 +87,12 @@ def count_spans(record: Record) -> int:
 
 
 def make_detached(
-    trace_id: bytes, span_id: bytes, flags: int, state: bytes, method: bytes, path: bytes, grpc: bool, attempt: Attempt
-) -> Record:
+    trace_id: bytes, span_id: bytes, flags: int, state: bytes, method: bytes, path: bytes, grpc: bool, grpc_status: int,
+    attempt: Attempt,
+) -> Record:  # fmt: skip
     """An attempt by itself, of an exchange that may be over: `span_id` is that of its server span."""
     return Record(
         trace_id, span_id, b"", flags, state[:MAX_BYTES], False, attempt.start, attempt.end, 0.0, method[:MAX_BYTES],
-        b"", "", b"", b"", path[:MAX_BYTES], 1, grpc, 0, -1, "-", False, "", "", "", -1, 0.0, 0, 0, b"", b"", b"", b"",
-        b"", "", "", True, [], [attempt],
+        b"", "", b"", b"", path[:MAX_BYTES], 1, grpc, 0, grpc_status, "-", False, "", "", "", -1, 0.0, 0, 0, b"", b"",
+        b"", b"", b"", "", "", True, [], [attempt],
     )  # fmt: skip
