@@ -6,7 +6,6 @@ import pytest
 
 from turnout.proxy.cluster.cluster import Cluster
 from turnout.proxy.cluster.endpoint import Endpoint
-from turnout.proxy.filters.chain import apply_request_filters
 from turnout.proxy.filters.peer import Peer
 from turnout.proxy.filters.tracing import Trace, Tracer
 from turnout.proxy.http.head import RequestHead
@@ -56,8 +55,7 @@ def tracer(sampler: str = "parentbased_always_on", formats: tuple[str, ...] = W3
 
 def begin(head: RequestHead, by: Tracer) -> Trace | None:
     """What an exchange does of it, up to its first attempt."""
-    apply_request_filters(head, PEER)
-    trace = by.begin(head)
+    trace = by.receive(head, PEER)
     if trace is not None:
         trace.begin_attempt(head, CLUSTER, ENDPOINT, 1.0)
     return trace
