@@ -24,7 +24,8 @@ async def main(*ways: str) -> None:
 def shadow_process(*ways: str) -> Iterator[int]:
     """Its port, while the block lasts."""
     here = Path(__file__)
-    environment = {**os.environ, "PYTHONPATH": str(here.parents[1])}
+    folders = here.parents[1], here.parents[2] / "common"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, folders))}
     command = [sys.executable, str(here), *ways]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
     try:
