@@ -2,7 +2,9 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from urllib.parse import unquote
 
+import hpack
 import pytest
 from actors.echo import Echo
 from actors.http2_server import Connection, Http2Server, Request
@@ -194,6 +196,66 @@ async def test_the_head_of_a_grpc_answer_does_not_wait_while_the_client_may_wait
         found = await client.read_until(DATA)
         assert found is not None
         assert found.payload == b"message"
+
+
+@pytest.mark.parametrize(
+    ("more", "status", "name", "said"),
+    [
+        ([("host", "b.test")], "13", "INTERNAL", "host differs from :authority (DPE, request "),
+        ([("x-large", "x" * 2_000)] * 40, "8", "RESOURCE_EXHAUSTED", "the request's head is too large (DPE, request "),
+    ],
+)
+@pytest.mark.parametrize("content_type", ["application/grpc", "application/grpc+proto"])
+async def test_a_call_that_is_refused_at_its_head_has_a_status_of_grpc(
+    proxy: Proxy, more: Fields, status: str, name: str, said: str, content_type: str
+) -> None:
+    client = await connect_http2(proxy.port)
+    await client.send(client.head(1, get("/a.B/C", "POST", ("content-type", content_type), *more), end=False))
+    answer = await client.read_message(1)
+    assert (answer.status, answer.get("grpc-status"), answer.body) == (200, status, b"")
+    assert said in unquote(answer.get("grpc-message") or "")
+    assert (await proxy.access(1))[0]["grpc_status"] == name
+
+
+async def test_what_is_no_call_is_refused_as_before(proxy: Proxy) -> None:
+    client = await connect_http2(proxy.port)
+    for number, content_type in ((1, "application/grpc-web"), (3, "text/plain")):
+        more = ("content-type", content_type), ("host", "b.test")
+        await client.send(client.head(number, get("/", "POST", *more)))
+        assert (await client.read_message(number)).status == 400
+
+
+async def test_a_field_of_an_interim_answer_that_no_table_may_learn_is_not_learned(
+    proxy: Proxy, upstream: Http2Server
+) -> None:
+    def answer(connection: Connection, stream: int, request: Request) -> None:
+        never = hpack.NeverIndexedHeaderTuple(b"link", b"</secret>")
+        connection.begin(stream, [(b":status", b"103"), never])
+        connection.answer(stream, [(b":status", b"200")])
+
+    upstream.on_request = answer
+    client = await connect_http2(proxy.port)
+    await client.send(client.head(1, get()))
+    found = await client.read_until(HEADERS)
+    assert found is not None
+    assert ("link", "</secret>") in client.fields
+    assert [field[0] for field in hpack.Decoder().decode(found.payload) if not field.indexable] == ["link"]
+
+
+async def test_a_connection_that_the_endpoint_said_goaway_on_ends_with_its_last_stream(
+    proxy: Proxy, upstream: Http2Server
+) -> None:
+    """Also if the endpoint never closes it."""
+
+    def answer(connection: Connection, stream: int, request: Request) -> None:
+        connection.say_goaway()
+        connection.answer(stream, [(b":status", b"200")], b"the last")
+
+    upstream.on_request = answer
+    client = await connect_http2(proxy.port)
+    await client.send(client.head(1, get()))
+    assert (await client.read_message(1)).body == b"the last"
+    await until(lambda: upstream.connections[0].lost)
 
 
 async def ask_and_look_away(port: int, size: int, *more: bytes) -> Http2Wire:

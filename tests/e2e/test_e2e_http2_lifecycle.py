@@ -256,3 +256,16 @@ async def test_an_extended_connect_that_is_refused_is_answered(lane: Lane) -> No
     await upstream.send(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 2\r\n\r\nno")
     answer = await client.read_message(1)
     assert (answer.status, answer.body) == (403, b"no")
+
+
+@pytest.mark.parametrize("answer", [b"200 OK\r\ncontent-length: 2\r\n\r\nok", b"204 No Content\r\n\r\n"])
+async def test_an_endpoint_that_does_not_know_websocket_opens_no_tunnel(lane: Lane, answer: bytes) -> None:
+    """It answers as if it had been asked for a page, which to the client would be the success of its CONNECT."""
+    client = await connect_http2(lane.proxy.port)
+    fields = [(":method", "CONNECT"), (":protocol", "websocket"), *get("/chat", lane.host)[1:]]
+    await client.send(client.head(1, fields, end=False))
+    upstream = await lane.accept()
+    await upstream.read_head()
+    await upstream.send(b"HTTP/1.1 " + answer)
+    assert (await client.read_message(1)).status == 502
+    assert (await lane.proxy.access(1, host=lane.host))[0]["flag"] == "UPE"

@@ -24,19 +24,26 @@ SWITCH = "TURNOUT_COMPILED"
 MODULES = (
     "cluster/budget", "cluster/cluster", "cluster/endpoint", "cluster/failure_accrual", "cluster/latency",
     "cluster/lease", "cluster/limits", "cluster/peak_ewma", "cluster/picker", "cluster/priorities",
-    "exchange/attempts", "exchange/ending", "exchange/exchange", "exchange/receiving", "exchange/routing",
-    "exchange/sides", "exchange/state",
+    "exchange/attempts", "exchange/ending", "exchange/exchange", "exchange/grpc_answer", "exchange/receiving",
+    "exchange/routing", "exchange/sides", "exchange/state",
     "filters/chain", "filters/forwarded", "filters/guards", "filters/peer", "filters/request_id", "filters/steering",
-    "http/fields", "http/head", "http/known", "http/names", "http/target",
+    "filters/trace_context", "filters/tracing",
+    "http/deadline", "http/fields", "http/grpc", "http/head", "http/known", "http/names", "http/target",
     "http1/chunked", "http1/encode", "http1/heads", "http1/request", "http1/request_head", "http1/response",
     "http1/response_head",
-    "net/access_log", "net/context", "net/downstream", "net/pool", "net/timers", "net/turn", "net/upstream",
-    "route/conditions", "route/domains", "route/edits", "route/entry", "route/groups", "route/paths", "route/split",
-    "route/switch", "route/table",
-    "telemetry/access_log", "telemetry/counters", "telemetry/trace",
+    "http2/abuse", "http2/encode", "http2/fields", "http2/request_head", "http2/response_head", "http2/session",
+    "net/access_log", "net/context", "net/downstream", "net/http2_connection", "net/http2_downstream",
+    "net/http2_upstream", "net/pool", "net/shared", "net/spans", "net/timers", "net/turn",
+    "net/upstream",
+    "route/conditions", "route/domains", "route/edits", "route/entry", "route/groups", "route/mirrors", "route/paths",
+    "route/split", "route/switch", "route/table",
+    "shadow/backlog", "shadow/breaker", "shadow/gate", "shadow/governor", "shadow/head", "shadow/pacing",
+    "shadow/shadow", "shadow/shadows", "shadow/tap", "shadow/taps",
+    "telemetry/access_log", "telemetry/counters", "telemetry/trace/parent",
 )  # fmt: skip
-"""Relative to `turnout.proxy`. Not among them: Structs of msgspec, whose options mypyc would drop; and what tells the
-fields of HTTP/2 by the type of their tuples, which compiled code takes apart and makes anew as plain ones."""
+"""Relative to `turnout.proxy`. Not among them: Structs of msgspec, whose options mypyc would drop; and
+`http2/never_indexed`, which tells fields of HTTP/2 by the type of their tuples: compiled code takes tuples apart and
+makes plain ones of them."""
 
 GROUP = "turnout_proxy"
 """All are compiled as one unit, so that they call each other directly; its library is `GROUP__mypyc`."""

@@ -76,6 +76,6 @@ MODEL_CONTRADICTED = Failure(
 )
 HEAD_TIMEOUT = Failure("downstream", Flag.SI, 408, "the request's head did not come in time", close=True)
 MALFORMED = Failure("downstream", Flag.DPE, 400, "the request is not valid HTTP", close=True)
-HEAD_TOO_LARGE = Failure("downstream", Flag.DPE, 431, "the request's head is too large", close=True)
+HEAD_TOO_LARGE = Failure("downstream", Flag.DPE, 431, "the request's head is too large", close=True, grpc=8)
 VERSION_UNSUPPORTED = Failure("downstream", Flag.DPE, 505, "only HTTP/1.0 and HTTP/1.1 are spoken here", close=True)
 METHOD_UNSUPPORTED = Failure("downstream", Flag.DPE, 501, "CONNECT is not supported", close=True)

@@ -23,7 +23,12 @@ def markdown(rows: dict[str, Any]) -> str:
     """All measured rows as Markdown."""
     shapes = {name: shape for name, shape in SHAPES.items() if name in rows}
     parts = [(_calls if shape.grpc else _shape)(name, rows[name]) for name, shape in shapes.items()]
-    for name, title in (("rules", "Number of rules"), ("armed", "Armed against models that fail")):
+    for name, title in (
+        ("rules", "Number of rules"),
+        ("armed", "Armed against models that fail"),
+        ("mirror", "Every request mirrored"),
+        ("spans", "Spans"),
+    ):
         if name in rows:
             parts.append(_lanes(title, rows[name]["medians"]))
     if "idle" in rows or "start" in rows:

@@ -34,10 +34,17 @@ class Flood:
         self.ended = 0
         self.transports: set[asyncio.Transport] = set()
         self._port = port
+        self._replaced = 0
 
     async def open(self, count: int) -> None:
         """That many more connections; one that is refused by the system counts as ended."""
         await asyncio.gather(*(self._open() for _ in range(count)), return_exceptions=True)
+
+    async def replace(self) -> None:
+        """One more connection for each that has ended."""
+        count = self.ended - self._replaced
+        self._replaced = self.ended
+        await self.open(count)
 
     def say(self, data: bytes) -> None:
         """Every connection that is left sends this."""

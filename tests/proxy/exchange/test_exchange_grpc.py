@@ -129,6 +129,12 @@ class Connection:
         self.answer.trailers = []
         self._exchange.on_response(self.answer, data, False)
 
+    def answer_whole(self, data: bytes, trailers: Fields) -> None:
+        """Head, message and end as one read of the connection brings them."""
+        self.answer = ResponseHead((), 200)
+        self.answer.trailers = list(trailers)
+        self._exchange.on_response(self.answer, data, True)
+
     def say(self, data: bytes) -> None:
         self._exchange.on_response_body(data, False)
 
@@ -281,7 +287,7 @@ EXPECTED = {
     "CLIENT_DEADLINE": S.DEADLINE_EXCEEDED, "REQUEST_UNFINISHED": S.DEADLINE_EXCEEDED,
     "IDLE_TIMEOUT": S.DEADLINE_EXCEEDED, "CLIENT_STALLED": S.CANCELLED, "DOWNSTREAM_GONE": S.CANCELLED,
     "DOWNSTREAM_IDLE": S.CANCELLED, "MODEL_CONTRADICTED": S.INVALID_ARGUMENT, "HEAD_TIMEOUT": S.UNKNOWN,
-    "MALFORMED": S.INTERNAL, "HEAD_TOO_LARGE": S.UNKNOWN, "VERSION_UNSUPPORTED": S.UNKNOWN,
+    "MALFORMED": S.INTERNAL, "HEAD_TOO_LARGE": S.RESOURCE_EXHAUSTED, "VERSION_UNSUPPORTED": S.UNKNOWN,
     "METHOD_UNSUPPORTED": S.UNKNOWN, "IDENTITY_REFUSED": S.PERMISSION_DENIED,
 }  # fmt: skip
 """Decided failure by failure; what has no gRPC call around it (a head that never came) has Envoy's for its status."""
@@ -391,6 +397,13 @@ def test_the_first_message_lets_the_head_go_and_is_the_end_of_retries() -> None:
     assert (len(world.sent), world.client.status) == (1, S.UNAVAILABLE)
 
 
+def test_a_status_behind_a_message_is_final_also_when_all_comes_in_one_piece() -> None:
+    world = World(RETRY)
+    world.call()
+    world.sent[0].answer_whole(MESSAGE, LATER)
+    assert (len(world.sent), world.client.status, world.client.body) == (1, S.UNAVAILABLE, MESSAGE)
+
+
 def test_the_head_is_not_held_without_need() -> None:
     for world, end in ((World(), True), (World(Retry(on=("reset",), budget=None)), True), (World(RETRY), False)):
         world.call(end=end)
@@ -467,6 +480,74 @@ def test_a_budget_bounds_retries_by_status() -> None:
     world.sent[0].finish(LATER)
     assert (len(world.sent), exchange.flag, world.client.status) == (1, errors.Flag.UO, S.UNAVAILABLE)
     assert world.words[world.own + ClusterWord.RETRIES_REFUSED] == 1
+
+
+def pushed_back(value: bytes) -> Fields:
+    return [*LATER, (b"grpc-retry-pushback-ms", value)]
+
+
+@pytest.mark.parametrize("where", ["head", "trailers"])
+@pytest.mark.parametrize(("value", "wait_s"), [(b"0", 0.0), (b"50", 0.05), (b"2000", 2.0), (b"300000", 300.0)])
+def test_a_server_that_says_when_to_try_again_is_left_in_peace_until_then(
+    where: str, value: bytes, wait_s: float
+) -> None:
+    world = World(RETRY)
+    exchange = world.call()
+    if where == "head":
+        world.sent[0].refuse(pushed_back(value))
+    else:
+        world.sent[0].begin()
+        world.sent[0].finish(pushed_back(value))
+    if wait_s:
+        world.now += wait_s - 0.001
+        exchange.on_timer(world.now)
+        assert len(world.sent) == 1
+        world.now += 0.002
+        exchange.on_timer(world.now)
+    world.sent[1].begin(MESSAGE)
+    world.sent[1].finish(OK)
+    assert (len(world.sent), world.client.status, exchange.reason) == (2, S.OK, "answered UNAVAILABLE")
+
+
+@pytest.mark.parametrize("value", [b"-1", b"", b"soon", b"1.5", b"010", b"+5", b"-0", b"2147483648", b"300001"])
+def test_a_server_that_wants_no_retry_gets_none(value: bytes) -> None:
+    """Nor one that wants to wait longer than anybody should be waited for."""
+    world = World(RETRY)
+    exchange = world.call()
+    world.sent[0].refuse(pushed_back(value))
+    assert (len(world.sent), world.client.status) == (1, S.UNAVAILABLE)
+    assert world.client.heads[0].get(b"grpc-retry-pushback-ms") == value
+    assert exchange.flag == (errors.Flag.URX if value == b"300001" else errors.Flag.NONE)
+
+
+def test_a_wait_beyond_the_deadline_is_no_retry() -> None:
+    world = World(RETRY)
+    world.call(timeout=b"1S")
+    world.sent[0].refuse(pushed_back(b"1000"))
+    assert (len(world.sent), world.client.status) == (1, S.UNAVAILABLE)
+
+
+def test_behind_a_servers_word_the_back_off_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """gRPC A6: not where it would have been without it. A back-off is 1 s, 2 s, 4 s here."""
+    monkeypatch.setattr("turnout.proxy.exchange.retrying.random", lambda: 0.999)
+    world = World(Retry(on=("unavailable",), attempts=4, back_off_s=1.0, max_back_off_s=60.0, budget=None))
+    exchange = world.call()
+    for fields, wait_s in ((LATER, 1.0), (LATER, 2.0), (pushed_back(b"7"), 0.007), (LATER, 1.0)):
+        sent = len(world.sent)
+        world.sent[-1].refuse(fields)
+        world.now += 0.9 * wait_s
+        exchange.on_timer(world.now)
+        assert len(world.sent) == sent
+        world.now += 0.2 * wait_s
+        exchange.on_timer(world.now)
+        assert len(world.sent) == sent + 1
+
+
+def test_a_word_on_retries_with_a_status_that_is_not_retried_says_nothing() -> None:
+    world = World(RETRY)
+    world.call()
+    world.sent[0].refuse([(b"grpc-status", b"3"), (b"grpc-retry-pushback-ms", b"0")])
+    assert (len(world.sent), world.client.status) == (1, S.INVALID_ARGUMENT)
 
 
 def test_a_client_that_leaves_while_the_head_waits_is_cancelled() -> None:

@@ -17,6 +17,7 @@ from turnout.proxy.http.grpc import (
     GrpcStatus,
     encode_timeout,
     from_http,
+    parse_pushback_s,
     parse_timeout_s,
     read_status,
     status_fields,
@@ -155,3 +156,15 @@ async def test_grpcio_reads_a_message_as_it_was_meant() -> None:
             read.append(failed.value.details())
     server.close()
     assert [str(text).strip() for text in read] == [text.strip() for text in MESSAGES]
+
+
+@given(st.integers(-(2**33), 2**33))
+def test_a_servers_word_on_retries_is_milliseconds_or_no(milliseconds: int) -> None:
+    wanted = milliseconds / 1000 if 0 <= milliseconds < 2**31 else None
+    assert parse_pushback_s(b"%d" % milliseconds) == wanted
+
+
+@given(st.binary(max_size=12))
+def test_no_bytes_for_a_servers_word_on_retries_raise(value: bytes) -> None:
+    told = parse_pushback_s(value)
+    assert told is None or b"%d" % round(told * 1000) == value

@@ -157,3 +157,40 @@ def test_pushes_are_refused(make_pair: Callable[..., Any]) -> None:
     block = b"\x82\x86\x84\x41\x01a"
     pair.ours.feed([(len(block) + 4).to_bytes(3, "big") + b"\5\4\0\0\0\1\0\0\0\2" + block])
     assert pair.ours.take()[-4:] == (1).to_bytes(4, "big") or pair.ours.session.ended
+
+
+PING_FRAME = b"\0\0\x08\6\0\0\0\0\0" + bytes(8)
+
+
+def test_an_answer_in_front_of_a_flood_in_the_same_bytes_is_told(make_pair: Callable[..., Any]) -> None:
+    """The library gives up within these bytes; what it had read by then is whole."""
+    pair = make_pair(server=False)
+    session = pair.ours.session
+    assert (session.open(REQUEST, end=True), session.open(REQUEST, end=True)) == (1, 3)
+    pair.run()
+    pair.peer.h2.send_headers(1, RESPONSE)
+    pair.peer.h2.send_data(1, b"whole", end_stream=True)
+    pair.peer.h2.send_headers(3, RESPONSE)
+    pair.ours.feed([pair.peer.h2.data_to_send() + PING_FRAME * 1_100])
+    answer, begun = pair.ours.messages[1], pair.ours.messages[3]
+    assert (answer.fields, answer.body, answer.ended, answer.code) == (RESPONSE, b"whole", True, 0)
+    assert (begun.fields, begun.ended, begun.code) == (RESPONSE, False, None)
+    assert (session.ended, len(pair.ours.abuses)) == (True, 1)
+    assert pair.ours.take()[-4:] == (11).to_bytes(4, "big")
+
+
+def test_empty_frames_in_front_of_a_flood_are_no_second_one(make_pair: Callable[..., Any]) -> None:
+    pair = make_pair(server=False)
+    assert pair.ours.session.open(REQUEST, end=True) == 1
+    pair.run()
+    pair.peer.h2.send_headers(1, RESPONSE)
+    pair.ours.feed([pair.peer.h2.data_to_send() + b"\0\0\0\0\0\0\0\0\1" * 3_000 + PING_FRAME * 1_100])
+    assert pair.ours.session.ended
+    assert pair.ours.take()[-4:] == (11).to_bytes(4, "big")
+
+
+def test_requests_in_front_of_a_flood_in_the_same_bytes_are_not_begun(make_pair: Callable[..., Any]) -> None:
+    pair = make_pair(server=True)
+    pair.peer.h2.send_headers(1, REQUEST, end_stream=True)
+    pair.ours.feed([pair.peer.h2.data_to_send() + PING_FRAME * 1_100])
+    assert (pair.ours.order, pair.ours.session.ended) == ([], True)

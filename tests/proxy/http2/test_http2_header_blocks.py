@@ -162,6 +162,17 @@ def test_a_field_that_came_as_never_indexed_goes_to_the_upstream_as_such(make_lo
         assert names_never_indexed(log.take()[24:]) == {b"x-token"}
 
 
+def test_credentials_are_never_indexed_whether_they_came_so_or_not(make_log: Callable[..., Any]) -> None:
+    """libnghttp2 sees to that; we rely on it, and mark none."""
+    heads = RequestHeads(MAX_HEAD_BYTES)
+    for field in (never(b"authorization", b"Bearer x"), (b"authorization", b"Bearer x")):
+        head = heads.read((*GET, field), end=True)
+        assert head.secrets == frozenset()
+        log = make_log(server=False)
+        log.session.open(request_fields(head, b"http"), end=True, secrets=head.secrets)
+        assert names_never_indexed(log.take()[24:]) == {b"authorization"}
+
+
 def test_the_same_head_without_the_mark_is_another(make_log: Callable[..., Any]) -> None:
     heads = RequestHeads(MAX_HEAD_BYTES)
     for _ in range(3):
@@ -194,3 +205,14 @@ def test_a_trailer_that_came_as_never_indexed_stays_so(make_log: Callable[..., A
     log.take()
     log.session.send_trailers(stream_id, trailer_fields(read_trailers((never(b"x-sum", b"7"), (b"x-open", b"1")))))
     assert names_never_indexed(log.take()) == {b"x-sum"}
+
+
+def test_an_interim_answers_field_that_came_as_never_indexed_goes_down_as_such(make_pair: Callable[..., Any]) -> None:
+    pair = make_pair(server=True)
+    pair.peer.h2.send_headers(1, GET, end_stream=True)
+    pair.run()
+    head = ResponseHeads(MAX_HEAD_BYTES).read(
+        ((b":status", b"103"), never(b"link", b"</a>"), (b"x-open", b"1")), end=True
+    )
+    pair.ours.session.send_interim(1, response_fields(head), head.secrets)
+    assert names_never_indexed(pair.ours.take()) == {b"link"}

@@ -8,6 +8,8 @@ from turnout.proxy.http2.session import INITIAL_MAX_STREAMS
 from turnout.proxy.net.http2_upstream import MAX_STREAMS
 from turnout.proxy.net.shared import SharedConnections
 
+pytestmark = pytest.mark.stand_in
+
 
 class FakePool:
     """Counts the connections that are asked for."""

@@ -9,7 +9,7 @@ it first and then refuses every call would else look well with each of them.
 """
 
 from turnout.proxy.cluster.endpoint import Outcome, judge_status
-from turnout.proxy.http.grpc import GrpcStatus, read_status, to_http
+from turnout.proxy.http.grpc import PUSHBACK, GrpcStatus, read_status, to_http
 from turnout.proxy.http.head import Data, ResponseHead
 
 
@@ -36,6 +36,13 @@ class GrpcAnswer:
         if status is None:
             status = self._status = read_status(self.head, self.head.trailers)
         return status
+
+    def read_pushback(self) -> bytes | None:
+        """What the server says of a retry (`grpc-retry-pushback-ms`), if it does: in trailers, or alone in a head."""
+        for name, value in self.head.trailers:
+            if name == PUSHBACK:
+                return value
+        return self.head.get(PUSHBACK)
 
 
 def judge(status: GrpcStatus) -> Outcome:

@@ -25,6 +25,9 @@ class Receiving(Attempts):
         self.active_at = now = self._services.clock()
         entry = self.entry
         assert entry is not None
+        if self.head.upgrade and self.head.takes_for_tunnel(head.status):
+            self.on_upstream_malformed(f"{head.status} to a WebSocket, which is opened by 101 alone")
+            return
         if entry.retry is not None and head.status in entry.retry.statuses and self._is_retried(entry.retry, head, end):
             return
         if self.head.grpc and self._is_held(GrpcAnswer(head), entry.retry, data, end):
@@ -43,6 +46,8 @@ class Receiving(Attempts):
             self.lease.on_answer(now, now - self.attempt_at, self.bytes_received)
         if data:
             self.bytes_sent = len(data)
+        if self._tap is not None:
+            self._tap.on_answer(head, data, now - self.attempt_at)
         share, downstream = self.share, self._downstream
         assert share is not None
         assert downstream is not None
@@ -67,6 +72,8 @@ class Receiving(Attempts):
                 assert self.lease is not None
                 self.lease.on_answer(now, now - self.attempt_at, self.bytes_received)
         self.bytes_sent += len(data)
+        if self._tap is not None:
+            self._tap.on_answer_body(data)
         if end:
             self._stop_waiting(now)
         if self._downstream is not None:
@@ -153,7 +160,8 @@ class Receiving(Attempts):
         self._grpc = answer
         if policy is None or not policy.grpc_statuses:
             return False
-        if end or answer.head.status != 200:
+        # Behind a message a status is final, also where both come in one piece.
+        if answer.head.status != 200 or (end and not data):
             return self._is_status_retried(policy, answer, end)
         if data or not self._request_ended:
             return False
@@ -179,8 +187,8 @@ class Receiving(Attempts):
 
     def _replace_answer(self, retrying: Retrying, head: ResponseHead, end: bool, outcome: Outcome, reason: str) -> bool:
         """Make another attempt in place of an unwanted answer; whether there is one."""
-        now = self.active_at
-        delay_s = retrying.after_answer(head, self._services.wall(), now, self._request_deadline)
+        now, pushback = self.active_at, None if self._grpc is None else self._grpc.read_pushback()
+        delay_s = retrying.after_answer(head, pushback, self._services.wall(), now, self._request_deadline)
         if delay_s is None:
             self.flag = retrying.flag
             return False
@@ -190,5 +198,5 @@ class Receiving(Attempts):
             upstream.give_back(now)
         else:
             upstream.abort()
-        self._try_again(outcome, reason, delay_s)
+        self._try_again(outcome, head.status, reason, delay_s)
         return True

@@ -14,8 +14,9 @@ from turnout.proxy.cluster.cluster import Cluster
 from turnout.proxy.cluster.endpoint import Endpoint
 from turnout.proxy.errors import Failure, Flag
 from turnout.proxy.exchange.sides import Replays
+from turnout.proxy.http.grpc import parse_pushback_s
 from turnout.proxy.http.head import Data, RequestHead, ResponseHead
-from turnout.proxy.route.retry import RetryPolicy
+from turnout.proxy.route.retry import MAX_RETRY_AFTER_S, RetryPolicy
 from turnout.proxy.telemetry.layout import ClusterWord
 
 _RETRIES, _ACTIVE = int(ClusterWord.RETRIES), int(ClusterWord.RETRIES_ACTIVE)
@@ -24,11 +25,12 @@ _REFUSED, _NOT_REPLAYABLE = int(ClusterWord.RETRIES_REFUSED), int(ClusterWord.NO
 
 class Retrying:
     """The attempts of one request. `reasons` tells why each of those before was not the last, `flag` why the last one
-    was (Envoy's): none were left, a budget or a limit did not allow it, or the body was too large, which has none."""
+    was (Envoy's): none were left, or a budget or a limit did not allow it. No flag: the body was too large, or the
+    server wants none."""
 
     __slots__ = (
-        "_budgets", "_charged", "_cluster", "_pieces", "_policy", "_replays", "_reserved", "attempts", "flag",
-        "reasons", "size", "tried",
+        "_budgets", "_charged", "_cluster", "_pieces", "_policy", "_pushed_at", "_replays", "_reserved", "attempts",
+        "flag", "reasons", "size", "tried",
     )  # fmt: skip
 
     def __init__(
@@ -43,6 +45,8 @@ class Retrying:
         self.size = 0 if body is None else len(body)
         self._pieces: list[Data] | None = None if body is None or self.size > policy.replay_bytes else [body]
         self._charged = False
+        self._pushed_at = 0
+        """The attempt behind which a server last said how long to wait: the back-off begins anew from there."""
         self.attempts = 1
         self.flag = Flag.URX
         self.reasons: list[str] = []
@@ -96,15 +100,33 @@ class Retrying:
         policy = self._policy
         return policy.on_answer(answer) and policy.may_repeat(head)
 
-    def after_answer(self, answer: ResponseHead, wall: float, now: float, deadline: float) -> float | None:
-        """How long to wait for another attempt after an unwanted answer; None if there is none."""
+    def after_answer(
+        self, answer: ResponseHead, pushback: bytes | None, wall: float, now: float, deadline: float
+    ) -> float | None:
+        """How long to wait for another attempt after an unwanted answer; None if there is none. `pushback` is what a
+        server of gRPC says of it itself (gRPC A6): so long, or not at all."""
+        if pushback is not None:
+            return self._after_pushback(pushback, now, deadline)
         return self._delay_s(answer.get(b"retry-after"), wall, now, deadline)
 
+    def _after_pushback(self, pushback: bytes, now: float, deadline: float) -> float | None:
+        delay_s = parse_pushback_s(pushback)
+        if delay_s is None:
+            self.flag = Flag.NONE
+            return None
+        if delay_s > MAX_RETRY_AFTER_S or (deadline and now + delay_s >= self._latest(now, deadline)):
+            return None
+        self._pushed_at = self.attempts
+        return delay_s if self._may_begin(now) else None
+
     def _delay_s(self, retry_after: bytes | None, wall: float, now: float, deadline: float) -> float | None:
-        # It must also come to an end: no retry that begins later than an answer takes at the least.
-        latest = max(deadline - self._cluster.least_s(), now) if deadline else 0.0
-        delay_s = self._policy.delay_s(self.attempts, random(), retry_after, wall, now, latest)
+        latest = self._latest(now, deadline) if deadline else 0.0
+        delay_s = self._policy.delay_s(self.attempts - self._pushed_at, random(), retry_after, wall, now, latest)
         return delay_s if delay_s is not None and self._may_begin(now) else None
+
+    def _latest(self, now: float, deadline: float) -> float:
+        """It must also come to an end: no retry that begins later than an answer takes at the least."""
+        return max(deadline - self._cluster.least_s(), now)
 
     def _may_begin(self, now: float) -> bool:
         """Whether there is another attempt, and everything allows it. A refusal is counted."""

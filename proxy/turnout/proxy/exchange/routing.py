@@ -21,6 +21,7 @@ from turnout.proxy.route.edits import Edits
 from turnout.proxy.route.entry import Entry
 from turnout.proxy.route.rewrite import apply_rewrite, make_location
 from turnout.proxy.route.split import Share, Split
+from turnout.proxy.shadow.tap import Tap
 from turnout.rules.snapshot import Redirect
 
 _TIMED: Final = int(Mark.STEERING | Mark.GRPC_TIMEOUT)
@@ -127,7 +128,21 @@ class Routing(Receiving):
             self._prepare(entry, cluster, now)
         if downstream.wake > now + self._idle_timeout_s:
             downstream.wake_at(self.next_deadline())
+        if entry.taps is None:
+            self._attempt(now)
+        else:
+            self._attempt_tapped(entry, data, now)
+
+    def _attempt_tapped(self, entry: Entry, data: Data, now: float) -> None:
+        """The same for a request that may be copied: that is decided first, and done last."""
+        downstream = self._downstream
+        assert downstream is not None
+        address = downstream.peer.address
+        tap: Tap | None = entry.taps.begin(self.head, address, self._scope.clusters, self._cluster, now, self.trace)
+        self._tap = tap
         self._attempt(now)
+        if tap is not None:
+            tap.start(data, self._request_ended)
 
     def _choose_for(self, split: Split, key: HashOf) -> Share:
         """The backend that the request's key stays with; by chance, if it has none."""
@@ -154,7 +169,9 @@ class Routing(Receiving):
             self._redirect(entry.redirect, entry, entry.response_edits)
             return
         assert entry.respond is not None
-        if entry.body is not None:
+        if self.head.takes_for_tunnel(entry.respond.status):
+            self._fail(errors.NO_ROUTE)
+        elif entry.body is not None:
             self._answer(*make_direct(entry.respond.status, entry.body, entry.response_edits), close=False)
         else:
             self.reason = entry.respond.message

@@ -7,6 +7,7 @@ grpc/doc/http-grpc-status-mapping.md; what an answer of another status than 200 
 
 import re
 from enum import IntEnum
+from typing import Final
 from urllib.parse import quote_from_bytes
 
 from turnout.proxy.http.head import Fields, ResponseHead
@@ -35,11 +36,12 @@ class GrpcStatus(IntEnum):
 
 
 CONTENT_TYPE = (b"content-type", b"application/grpc")
+PUSHBACK = b"grpc-retry-pushback-ms"
 MAX_TIMEOUT_S = 10**8
 """The grammar has 8 digits; what is longer than 3 years is no limit."""
 
-_BY_VALUE = {b"%d" % status: status for status in GrpcStatus}
-_FROM_HTTP = {
+_BY_VALUE: Final = {b"%d" % status: status for status in GrpcStatus}
+_FROM_HTTP: Final = {
     400: GrpcStatus.INTERNAL,
     401: GrpcStatus.UNAUTHENTICATED,
     403: GrpcStatus.PERMISSION_DENIED,
@@ -49,9 +51,11 @@ _FROM_HTTP = {
     503: GrpcStatus.UNAVAILABLE,
     504: GrpcStatus.UNAVAILABLE,
 }
-_TO_HTTP = (200, 499, 500, 400, 504, 404, 409, 403, 429, 400, 409, 400, 501, 500, 503, 500, 401)
-_UNITS_S = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
-_read_timeout = re.compile(rb"([0-9]{1,8})([HMSmun])").fullmatch
+_TO_HTTP: Final[tuple[int, ...]] = (200, 499, 500, 400, 504, 404, 409, 403, 429, 400, 409, 400, 501, 500, 503, 500, 401)
+_UNITS_S: Final = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
+_read_timeout: Final = re.compile(rb"([0-9]{1,8})([HMSmun])").fullmatch
+_read_pushback = re.compile(rb"0|[1-9][0-9]{0,9}").fullmatch
+_MAX_PUSHBACK_MS = 2**31 - 1
 _SAFE = bytes(range(0x20, 0x7F)).replace(b"%", b"")
 
 
@@ -86,6 +90,13 @@ def parse_timeout_s(value: bytes) -> float | None:
     """A `grpc-timeout` in seconds; None for one that breaks the grammar, which says nothing."""
     found = _read_timeout(value)
     return int(found[1]) * _UNITS_S[found[2]] if found else None
+
+
+def parse_pushback_s(value: bytes) -> float | None:
+    """How long a server's `grpc-retry-pushback-ms` wants to be left in peace, in seconds; None if it wants no retry at
+    all, which a negative value says, and one that is no 32-bit number (gRPC A6, Pushback)."""
+    milliseconds = int(value) if _read_pushback(value) else _MAX_PUSHBACK_MS + 1
+    return milliseconds / 1000 if milliseconds <= _MAX_PUSHBACK_MS else None
 
 
 def encode_timeout(remaining_s: float) -> bytes:

@@ -8,6 +8,8 @@ import re
 from enum import IntFlag
 from typing import Final
 
+from turnout.proxy.telemetry.trace import b3
+
 MODEL_NAME: Final = b"x-gateway-model-name"
 MODEL_VERSION: Final = b"x-gateway-model-version"
 """Which model a request is for, as the inference gateways say it. The proxy itself does, and nobody else."""
@@ -38,6 +40,9 @@ class Mark(IntFlag):
     CLIENT_CERT = 16_384
     # Of gRPC calls alone, and in an attribute
     GRPC_TIMEOUT = 32_768
+    # Of a trace, beside TRACEPARENT
+    TRACESTATE = 65_536
+    B3 = 131_072
 
 
 REQUEST_MARKS: dict[bytes, int] = {
@@ -56,6 +61,8 @@ REQUEST_MARKS: dict[bytes, int] = {
     b"x-forwarded-client-cert": Mark.CLIENT_CERT,
     b"x-request-id": Mark.REQUEST_ID,
     b"traceparent": Mark.TRACEPARENT,
+    b"tracestate": Mark.TRACESTATE,
+    **dict.fromkeys((b3.SINGLE, *b3.MULTI), Mark.B3),
     MODEL_NAME: Mark.STEERING,
     MODEL_VERSION: Mark.STEERING,
     b"x-request-timeout-ms": Mark.STEERING,

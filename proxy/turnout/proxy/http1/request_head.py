@@ -21,7 +21,7 @@ from turnout.proxy.http.known import KnownHeads
 from turnout.proxy.http.names import REQUEST_MARKS, Mark, Names
 from turnout.proxy.http.target import Authorities, Targets, split_target
 from turnout.proxy.http1.heads import split_head
-from turnout.proxy.telemetry.trace import read_trace_id
+from turnout.proxy.telemetry.trace.parent import read_traceparent
 
 MAX_MISSES: Final = 256
 PAUSE: Final = 4_096
@@ -99,7 +99,7 @@ class RequestHeads:
             else:
                 own += b"\r\n%b: %b" % (name.lower(), value)
                 if mark == _TRACEPARENT:
-                    head.trace_id = read_trace_id(value)
+                    head.traceparent = read_traceparent(value)
         head.add_marked(own)
         return head
 
@@ -138,7 +138,8 @@ class RequestHeads:
         for at in range(1, len(parts), 3):
             name, value = parts[at], parts[at + 1].rstrip()
             mark = self._names.mark(name)
-            if mark & marks & _ONCE:
+            again = mark & marks
+            if again & _ONCE:
                 raise MalformedError(f"{name.decode()} is there twice")
             marks |= mark
             if mark == _HOST:
@@ -154,7 +155,7 @@ class RequestHeads:
             elif not mark & _DROPPED:
                 head.add(name.lower(), value)
                 if mark == _TRACEPARENT:
-                    head.trace_id = read_trace_id(value)
+                    head.traceparent = b"" if again else read_traceparent(value)
         head.marks = marks
         return connection, upgrade
 

@@ -1,13 +1,17 @@
 """Heads to the fields of an HTTP/2 stream. Whatever they came from, nothing hop-by-hop is in a head in hand, and its
 framing is in attributes; names go out in lower case (RFC 9113 §8.2)."""
 
+from typing import Final
+
 from turnout.proxy.http.head import Fields, RequestHead, ResponseHead
 from turnout.proxy.http.names import Mark
+from turnout.proxy.http2.never_indexed import lower_names
 
-_LENGTH, _TE = int(Mark.CONTENT_LENGTH), int(Mark.TE)
-_STATUS = {status: (b":status", b"%d" % status) for status in range(100, 600)}
-_METHOD_POST = (b":method", b"POST")
-_TRAILERS = (b"te", b"trailers")
+_LENGTH: Final = int(Mark.CONTENT_LENGTH)
+_TE: Final = int(Mark.TE)
+_STATUS: Final = {status: (b":status", b"%d" % status) for status in range(100, 600)}
+_METHOD_POST: Final = (b":method", b"POST")
+_TRAILERS: Final = (b"te", b"trailers")
 _WEBSOCKET_ONLY = frozenset({b"sec-websocket-key", b"sec-websocket-accept"})
 
 
@@ -56,4 +60,4 @@ def trailer_fields(trailers: Fields) -> Fields:
     """One that came as never indexed goes out so: it is passed on as it is."""
     if len(trailers) == 1 and trailers[0][0].islower():
         return trailers  # as most are
-    return [field if type(field) is not tuple else (field[0].lower(), field[1]) for field in trailers]
+    return lower_names(trailers)

@@ -5,20 +5,16 @@ place, or a Content-Length that its DATA frames do not add up to. What it leaves
 """
 
 from turnout.proxy.http.fields import MalformedError
-from turnout.proxy.http.head import NO_SECRETS, Fields
+from turnout.proxy.http.head import Fields
 from turnout.proxy.http.known import MAX_KNOWN
 from turnout.proxy.http.names import FORBIDDEN_IN_TRAILERS, STEERING_PREFIXES, Mark
+from turnout.proxy.http2.never_indexed import FieldTuple, has_secrets, keep_allowed
 
 MAX_LEARNED = 2_048
 MAX_LEARNED_BYTES = 64
 MAX_KNOWN_BYTES = 256
 FIELD_OVERHEAD_BYTES = 32
 """What a field counts beside its bytes (RFC 9113 §10.5.1, RFC 7541 §4.1)."""
-
-FieldTuple = tuple[tuple[bytes, bytes], ...]
-"""One that came as never indexed (RFC 7541 §6.2.3) is of another type than the rest, yet equal to one that did not."""
-
-_PLAIN = frozenset({tuple})
 
 
 class Marks:
@@ -44,13 +40,6 @@ def size_of(fields: FieldTuple) -> int:
     return sum([len(name) + len(value) + FIELD_OVERHEAD_BYTES for name, value in fields])
 
 
-def find_secrets(fields: FieldTuple) -> frozenset[bytes]:
-    """The names of those that came as never indexed."""
-    if _PLAIN.issuperset(map(type, fields)):
-        return NO_SECRETS
-    return frozenset([field[0] for field in fields if type(field) is not tuple])
-
-
 class Trailers:
     """Reads trailers; one for all connections of a worker. Most are among few, so those are known, within a bound."""
 
@@ -61,7 +50,7 @@ class Trailers:
 
     def read(self, fields: FieldTuple) -> Fields:
         """Those that may be passed on (RFC 9110 §6.5.1); a list to be read, not changed. Raises MalformedError."""
-        if not _PLAIN.issuperset(map(type, fields)):
+        if has_secrets(fields):
             return read_trailers(fields)
         known = self._known.get(fields)
         if known is not None:
@@ -75,11 +64,7 @@ class Trailers:
 
 
 def read_trailers(fields: FieldTuple) -> Fields:
-    """The trailers that may be passed on (RFC 9110 §6.5.1)."""
+    """The trailers that may be passed on (RFC 9110 §6.5.1). Raises MalformedError."""
     if any(name[:1] == b":" for name, _ in fields):
         raise MalformedError("a pseudo-field in trailers")
-    return [
-        field
-        for field in fields
-        if field[0] not in FORBIDDEN_IN_TRAILERS and not field[0].startswith(STEERING_PREFIXES)
-    ]
+    return keep_allowed(fields, FORBIDDEN_IN_TRAILERS, STEERING_PREFIXES)

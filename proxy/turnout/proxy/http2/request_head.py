@@ -8,6 +8,7 @@ from base64 import b64encode
 from collections.abc import Callable
 from operator import itemgetter
 from random import randbytes
+from typing import Final
 
 from turnout.proxy.errors import HEAD_TOO_LARGE, METHOD_UNSUPPORTED
 from turnout.proxy.http.fields import MalformedError, RefusedError, parse_length
@@ -15,26 +16,30 @@ from turnout.proxy.http.head import CHUNKED, RequestHead
 from turnout.proxy.http.known import MAX_KNOWN, MAX_KNOWN_BYTES, KnownHeads
 from turnout.proxy.http.names import REQUEST_MARKS, Mark
 from turnout.proxy.http.target import Authorities, Targets, split_target
-from turnout.proxy.http2.fields import FieldTuple, Marks, find_secrets, size_of
-from turnout.proxy.telemetry.trace import read_trace_id
+from turnout.proxy.http2.fields import Marks, size_of
+from turnout.proxy.http2.never_indexed import FieldTuple, find_secrets
+from turnout.proxy.telemetry.trace.parent import read_traceparent
 
-_HOST, _LENGTH, _TE = int(Mark.HOST), int(Mark.CONTENT_LENGTH), int(Mark.TE)
-_TRACEPARENT, _GRPC_TIMEOUT = int(Mark.TRACEPARENT), int(Mark.GRPC_TIMEOUT)
-_REQUEST_ID, _UPGRADE = int(Mark.REQUEST_ID), int(Mark.UPGRADE)
-_OWN = {
+_HOST: Final = int(Mark.HOST)
+_LENGTH: Final = int(Mark.CONTENT_LENGTH)
+_TE: Final = int(Mark.TE)
+_TRACEPARENT: Final = int(Mark.TRACEPARENT)
+_GRPC_TIMEOUT: Final = int(Mark.GRPC_TIMEOUT)
+_REQUEST_ID: Final = int(Mark.REQUEST_ID)
+_UPGRADE: Final = int(Mark.UPGRADE)
+_OWN: Final = {
     b"content-length": _LENGTH,
     b"grpc-timeout": _GRPC_TIMEOUT,
     b"traceparent": _TRACEPARENT,
     b"x-request-id": _REQUEST_ID,
 }
 """Fields that are each request's own: heads are known without them."""
-_MAX_OWN_BYTES = 128
+_MAX_OWN_BYTES: Final = 128
 _GRPC = b"application/grpc"
 _COLON = 58
 _SCHEMES = frozenset({b"http", b"https"})
 
-
-_get_name = itemgetter(0)
+_get_name: Final = itemgetter(0)
 
 Key = tuple[FieldTuple, bool, frozenset[bytes]]
 """The fields that a head shares with others, whether no body follows, and the names of all that are secret."""
@@ -46,14 +51,51 @@ class Layout:
     Every head has several others: libnghttp2 has refused those without their pseudo-fields.
     """
 
-    __slots__ = ("get_shared", "own", "secrets")
+    __slots__ = ("get_shared", "kinds", "own", "own_names", "secrets")
 
-    def __init__(self, names: tuple[bytes, ...], secrets: frozenset[bytes]) -> None:
+    def __init__(self, names: tuple[bytes, ...], kinds: tuple[type, ...], secrets: frozenset[bytes]) -> None:
+        self.kinds = kinds
         self.secrets = secrets
-        self.own = tuple([at for at, name in enumerate(names) if name in _OWN])
+        self.own = [at for at, name in enumerate(names) if name in _OWN]
+        self.own_names = [names[at] for at in self.own]
         self.get_shared: Callable[[FieldTuple], FieldTuple] = itemgetter(
             *[at for at, name in enumerate(names) if name not in _OWN]
         )
+
+
+class LastHead:
+    """What is known of the last head on a connection: the next says the same, most likely, and to compare two heads
+    costs less than to look one up."""
+
+    __slots__ = ("end", "head", "layout", "shared")
+
+    def __init__(self) -> None:
+        self.layout: Layout | None = None
+        self.shared: FieldTuple = ()
+        self.head = RequestHead()
+        self.end = False
+
+    def keep(self, layout: Layout, shared: FieldTuple, end: bool, head: RequestHead) -> None:
+        """`shared` and `end`, laid out so, were read as `head`."""
+        self.layout = layout
+        self.shared = shared
+        self.end = end
+        self.head = head
+
+    def read(self, fields: FieldTuple, end: bool) -> RequestHead | None:
+        """A head of its own for `fields`, if they say the same but for what is each request's own."""
+        layout = self.layout
+        if layout is None or end != self.end or tuple(map(type, fields)) != layout.kinds:
+            return None
+        if not layout.own:
+            return self.head.copy() if fields == self.shared else None
+        if layout.get_shared(fields) != self.shared:
+            return None
+        own = [fields[at] for at in layout.own]
+        if [field[0] for field in own] != layout.own_names:
+            return None
+        head = self.head.copy()
+        return head if _fill(head, own) else None
 
 
 class RequestHeads:
@@ -69,8 +111,13 @@ class RequestHeads:
         self._layouts: dict[tuple[tuple[bytes, ...], tuple[type, ...]], Layout] = {}
         self._max_bytes = max_head_bytes
 
-    def read(self, fields: FieldTuple, end: bool) -> RequestHead:
-        """The head in `fields`; `end`: no body follows. Raises MalformedError or RefusedError."""
+    def read(self, fields: FieldTuple, end: bool, last: LastHead | None = None) -> RequestHead:
+        """The head in `fields`; `end`: no body follows; `last`: of the same connection. Raises MalformedError or
+        RefusedError."""
+        if last is not None:
+            again = last.read(fields, end)
+            if again is not None:
+                return again
         names, kinds = tuple(map(_get_name, fields)), tuple(map(type, fields))
         layout = self._layouts.get((names, kinds)) or self._lay_out(names, kinds, fields)
         own = [fields[at] for at in layout.own] if layout.own else None
@@ -80,6 +127,8 @@ class RequestHeads:
         if known is not None:
             head = known.copy()
             if not own or _fill(head, own):
+                if last is not None:
+                    last.keep(layout, shared, end, known)
                 return head
         size = size_of(fields)
         if size > self._max_bytes:
@@ -91,7 +140,7 @@ class RequestHeads:
         return head
 
     def _lay_out(self, names: tuple[bytes, ...], kinds: tuple[type, ...], fields: FieldTuple) -> "Layout":
-        layout = Layout(names, find_secrets(fields))
+        layout = Layout(names, kinds, find_secrets(fields))
         if sum(map(len, names)) <= MAX_KNOWN_BYTES:
             if len(self._layouts) >= MAX_KNOWN:
                 self._layouts.clear()
@@ -121,12 +170,13 @@ class RequestHeads:
                     cookies.append(value)
                     continue
                 if name == b"content-type" and value.startswith(_GRPC):
-                    head.grpc = value == _GRPC or value[len(_GRPC) : len(_GRPC) + 1] in (b"+", b";")
+                    head.grpc = _is_grpc(value)
                 elif name == b"grpc-timeout":
                     timeouts.append(value)
                     continue
                 kept.append((name, value))
                 continue
+            again = mark & head.marks
             head.marks |= mark
             if mark == _HOST:
                 if host is not None:
@@ -137,7 +187,7 @@ class RequestHeads:
             elif mark != _TE:
                 kept.append((name, value))
                 if mark == _TRACEPARENT:
-                    head.trace_id = read_trace_id(value)
+                    head.traceparent = b"" if again else read_traceparent(value)
         if cookies:
             kept.append((b"cookie", b"; ".join(cookies)))  # §8.2.3
         if timeouts:
@@ -184,6 +234,20 @@ class RequestHeads:
         self._targets.learn(target, head.path, head.query)
 
 
+def refused_head(fields: FieldTuple) -> RequestHead:
+    """What an answer to a head that can't be read has to know of it: whether it is one to a call of gRPC."""
+    head = RequestHead()
+    head.minor = 2
+    head.grpc = any(name == b"content-type" and _is_grpc(value) for name, value in fields)
+    return head
+
+
+def _is_grpc(content_type: bytes) -> bool:
+    """`application/grpc`, perhaps with a `+` and a format, or with parameters (grpc/doc/PROTOCOL-HTTP2.md)."""
+    rest = content_type.removeprefix(_GRPC)
+    return rest != content_type and (not rest or rest[:1] in (b"+", b";"))
+
+
 def _fill(head: RequestHead, own: list[tuple[bytes, bytes]]) -> bool:
     """Add a request's own fields to what is known of it; whether that could be done, so that it need not be read."""
     for field in own:
@@ -200,7 +264,7 @@ def _fill(head: RequestHead, own: list[tuple[bytes, bytes]]) -> bool:
         else:
             head.add_read(b"\r\n%b: %b" % field, [(name, value)])
             if mark == _TRACEPARENT:
-                head.trace_id = read_trace_id(value)
+                head.traceparent = read_traceparent(value)
         head.marks |= mark
     return True
 
@@ -209,6 +273,7 @@ def _apply_connect(head: RequestHead, pseudo: dict[bytes, bytes]) -> None:
     if pseudo.get(b":protocol") != b"websocket":
         raise RefusedError(METHOD_UNSUPPORTED)
     head.method = b"GET"
+    head.grpc = False  # whatever its content-type says
     head.upgrade = b"websocket"
     head.marks |= int(Mark.UPGRADE)
     head.length = 0

@@ -1,13 +1,36 @@
 """A response's head from the fields of an HTTP/2 stream (RFC 9113 §8.3.2)."""
 
+from typing import Final
+
 from turnout.proxy.http.fields import MalformedError, parse_length
 from turnout.proxy.http.head import CHUNKED, ResponseHead
 from turnout.proxy.http.known import KnownHeads
 from turnout.proxy.http.names import RESPONSE_MARKS, Mark
-from turnout.proxy.http2.fields import FieldTuple, Marks, Trailers, find_secrets, size_of
+from turnout.proxy.http2.fields import Marks, Trailers, size_of
+from turnout.proxy.http2.never_indexed import FieldTuple, find_secrets
 
-_LENGTH = int(Mark.CONTENT_LENGTH)
-_COLON = 58
+_LENGTH: Final = int(Mark.CONTENT_LENGTH)
+_COLON: Final = 58
+
+
+class LastAnswer:
+    """The head of the last answer on a connection, and what it was read from: the next is the same, most likely, and to
+    compare two costs less than to look one up."""
+
+    __slots__ = ("end", "fields", "head", "kinds")
+
+    def __init__(self) -> None:
+        self.fields: FieldTuple = ()
+        self.kinds: tuple[type, ...] = ()
+        self.end = False
+        self.head = ResponseHead()
+
+    def keep(self, fields: FieldTuple, end: bool, head: ResponseHead) -> None:
+        """They were read as `head`."""
+        self.fields = fields
+        self.kinds = tuple(map(type, fields))
+        self.end = end
+        self.head = head
 
 
 class ResponseHeads:
@@ -21,11 +44,15 @@ class ResponseHeads:
         self._max_bytes = max_head_bytes
         self.trailers = Trailers()
 
-    def read(self, fields: FieldTuple, end: bool) -> ResponseHead:
-        """The head in `fields`; `end`: no body follows. Raises MalformedError."""
+    def read(self, fields: FieldTuple, end: bool, last: LastAnswer | None = None) -> ResponseHead:
+        """The head in `fields`; `end`: no body follows; `last`: of the same connection. Raises MalformedError."""
+        if last is not None and fields == last.fields and end == last.end and tuple(map(type, fields)) == last.kinds:
+            return last.head.copy()
         key = fields, end, find_secrets(fields)
         known = self._known.heads.get(key)
         if known is not None:
+            if last is not None:
+                last.keep(fields, end, known)
             return known.copy()
         size = size_of(fields)
         if size > self._max_bytes:

@@ -1,7 +1,7 @@
 """One HTTP/2 connection, sans I/O (RFC 9113): bytes to events for a handler, and messages to bytes.
 
 libnghttp2 through `ngh2` does the frames, HPACK, the windows and the states of streams, and judges messages (§8).
-This is the one module that knows it. Rules of the house:
+This module knows it, and `never_indexed`; no other does. Rules of the house:
 
 * A head and what is already there of the body, with the trailers, are told in one call: a small message is one event.
   So streams are told of in the order in which what they say is complete; each by itself in the order of its frames.
@@ -13,14 +13,13 @@ This is the one module that knows it. Rules of the house:
 """
 
 from enum import IntEnum
-from operator import itemgetter
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import ngh2
 
 from turnout.proxy.http.head import NO_SECRETS, Data, Fields
 from turnout.proxy.http2.abuse import BYTES_A_FRAME, EARNED, Abuse
-from turnout.proxy.http2.fields import FieldTuple
+from turnout.proxy.http2.never_indexed import FieldTuple, conceal
 
 Event = Any
 """One of ngh2's events; which attributes each has goes by its type."""
@@ -34,16 +33,19 @@ MAX_STREAMS = 1_024
 """Streams that a client may have open at a time on one connection; Envoy's default since 1.36."""
 INITIAL_MAX_STREAMS = 100
 """What we may open before the peer's SETTINGS say how many (RFC 9113 §6.5.2 leaves it open)."""
-MAX_WRITE_BYTES = 49_152
+MAX_WRITE_BYTES: Final = 49_152
 """What is taken at a time, so that no more than this is in the transport beyond its high-water mark. Pieces of this
 size are still in the processor's cache when they are written: with 256 KiB, messages of 1 MB cost a fifth more CPU."""
 HEAD_SLACK = 2
 """Heads of up to so many times the limit are read, so that they can be answered 431; beyond, the connection ends."""
 
-_GOAWAY = 7
-_get_name = itemgetter(0)
-_REQUEST, _RESPONSE, _DATA = ngh2.RequestReceived, ngh2.ResponseReceived, ngh2.DataReceived
-_TRAILERS, _CLOSED = ngh2.TrailersReceived, ngh2.StreamClosed
+_GOAWAY: Final = 7
+_REQUEST: Final = ngh2.RequestReceived
+_RESPONSE: Final = ngh2.ResponseReceived
+_DATA: Final = ngh2.DataReceived
+_TRAILERS: Final = ngh2.TrailersReceived
+_CLOSED: Final = ngh2.StreamClosed
+_OF_ANSWERS = frozenset({ngh2.InformationalResponseReceived, _RESPONSE, _DATA, _TRAILERS, _CLOSED})
 
 
 class Error(IntEnum):
@@ -150,12 +152,13 @@ class Session:
             connection.receive_data(data)
         except ngh2.DenialOfServiceError as error:
             self._give_up(Error.ENHANCE_YOUR_CALM)
+            self._tell_last(now)
             self._handler.on_abuse(str(error))
-            return
         except ngh2.NGH2Error:
             self._give_up(Error.PROTOCOL_ERROR)
-            return
-        self._tell(connection.events(), now)
+            self._tell_last(now)
+        else:
+            self._tell(connection.events(), now)
 
     def take(self, now: float) -> bytes:
         """What is to be written now."""
@@ -176,6 +179,11 @@ class Session:
             self._ping_due = False
             self._connection.ping()
         return data
+
+    @property
+    def has_output(self) -> bool:
+        """Whether there is something to be taken, or the session has come to its end."""
+        return self.ended or self._ping_due or self._connection.want_write
 
     def _give_up(self, code: Error) -> None:
         self.ended = True
@@ -209,8 +217,9 @@ class Session:
                     begun[stream_id] = fields, data
             elif kind is _CLOSED:
                 stream_id = event.stream_id
-                if stream_id in begun:
-                    handler.on_head(stream_id, *begun.pop(stream_id), False, None)
+                if begun and stream_id in begun:
+                    fields, before = begun.pop(stream_id)
+                    handler.on_head(stream_id, fields, before, False, None)
                 code = event.error_code
                 handler.on_closed(stream_id, code)
                 if code and code in _FAULTS and not self._bears_reset(now):
@@ -228,15 +237,21 @@ class Session:
             elif kind is _TRAILERS:
                 stream_id = event.stream_id
                 if stream_id in begun:
-                    handler.on_head(stream_id, *begun.pop(stream_id), True, event.headers)
+                    fields, before = begun.pop(stream_id)
+                    handler.on_head(stream_id, fields, before, True, event.headers)
                 else:
                     handler.on_trailers(stream_id, event.headers)
             elif not self._tell_rest(event, kind, now):
                 if not self.ended:
                     return  # it is being ended, for abuse
                 break
-        for stream_id, head in begun.items():
-            handler.on_head(stream_id, *head, False, None)
+        for stream_id, (fields, before) in begun.items():
+            handler.on_head(stream_id, fields, before, False, None)
+
+    def _tell_last(self, now: float) -> None:
+        """Tell the answers that came in front of what the session is given up for; requests are not begun any more."""
+        if not self._server:
+            self._tell([event for event in self._connection.events() if type(event) in _OF_ANSWERS], now)
 
     def _tell_rest(self, event: Event, kind: type[Event], now: float) -> bool:
         """What is not part of a message; False if the session has come to its end."""
@@ -270,7 +285,7 @@ class Session:
 
     def _calm(self, what: str) -> bool:
         self._explained = True
-        self._connection.terminate_connection(Error.ENHANCE_YOUR_CALM)
+        self.terminate(Error.ENHANCE_YOUR_CALM)
         self._handler.on_abuse(what)
         return False
 
@@ -280,14 +295,14 @@ class Session:
     def open(self, fields: Fields, *, end: bool, secrets: frozenset[bytes] = NO_SECRETS) -> int:
         """Send a request's head on a new stream; 0 if the connection takes no more."""
         try:
-            return self._connection.send_request(_conceal(fields, secrets) if secrets else fields, end_stream=end)
+            return self._connection.send_request(conceal(fields, secrets) if secrets else fields, end_stream=end)
         except ngh2.NGH2Error:
             return 0
 
     def respond(self, stream_id: int, fields: Fields, *, end: bool, secrets: frozenset[bytes] = NO_SECRETS) -> bool:
         """Send a response's head; whether there is somebody who gets it."""
         try:
-            self._connection.send_response(stream_id, _conceal(fields, secrets) if secrets else fields, end_stream=end)
+            self._connection.send_response(stream_id, conceal(fields, secrets) if secrets else fields, end_stream=end)
         except ngh2.NGH2Error:
             return False
         return True
@@ -299,7 +314,7 @@ class Session:
         connection = self._connection
         self._abuse.control += EARNED + len(data) // BYTES_A_FRAME
         try:
-            connection.send_response(stream_id, _conceal(fields, secrets) if secrets else fields)
+            connection.send_response(stream_id, conceal(fields, secrets) if secrets else fields)
             if trailers:
                 connection.send_data(stream_id, data)
                 connection.send_trailers(stream_id, trailers)
@@ -308,8 +323,9 @@ class Session:
         except ngh2.NGH2Error:
             return
 
-    def send_interim(self, stream_id: int, fields: Fields) -> None:
+    def send_interim(self, stream_id: int, fields: Fields, secrets: frozenset[bytes] = NO_SECRETS) -> None:
         try:
+            fields = conceal(fields, secrets) if secrets else fields
             self._connection.send_informational_response(stream_id, fields)
         except ngh2.NGH2Error:
             return
@@ -383,14 +399,3 @@ class Session:
             self._connection.terminate_connection(code)
         except ngh2.NGH2Error:
             return
-
-
-def _conceal(fields: Fields, secrets: frozenset[bytes]) -> Fields:
-    """The fields, with those marked that no table may learn (RFC 7541 §7.1.3): one or two, so these are looked for."""
-    names = list(map(_get_name, fields))
-    for name in secrets:
-        at = -1
-        for _ in range(names.count(name)):
-            at = names.index(name, at + 1)
-            fields[at] = ngh2.NeverIndexedHeader(*fields[at])
-    return fields

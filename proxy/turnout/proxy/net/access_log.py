@@ -57,6 +57,7 @@ class AccessLog:
         total, upstream = milliseconds[total_us], milliseconds[upstream_us]
         own = milliseconds[total_us - upstream_us]
         first_byte = milliseconds[int((first - started) * 1e6)] if first else self._missing
+        trace_id = head.traceparent[3:35]
         grpc_status = self._missing if exchange.grpc_status < 0 else self._grpc_statuses[exchange.grpc_status]
         buffer = self._buffer
         # Written out twice: only a template that stands where it is filled is compiled to one copy of its parts.
@@ -67,12 +68,12 @@ class AccessLog:
                 b'"trace_id":"%b","grpc_status":%b}\n'
             ) % (
                 began, request, exchange.status, outcome, total, upstream, own, first_byte, exchange.bytes_received,
-                exchange.bytes_sent, peer.address, peer.logged_identity, request_id, head.trace_id, grpc_status,
+                exchange.bytes_sent, peer.address, peer.logged_identity, request_id, trace_id, grpc_status,
             )  # fmt: skip
         else:
             buffer += b'%b %b %d %b %b %b %b %b %d %d %b "%b" "%b" "%b" %b\n' % (
                 began, request, exchange.status, outcome, total, upstream, own, first_byte, exchange.bytes_received,
-                exchange.bytes_sent, peer.address, peer.logged_identity, request_id, head.trace_id, grpc_status,
+                exchange.bytes_sent, peer.address, peer.logged_identity, request_id, trace_id, grpc_status,
             )  # fmt: skip
         if len(buffer) > FLUSH_BYTES:
             self._file.flush()

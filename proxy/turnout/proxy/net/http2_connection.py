@@ -99,7 +99,7 @@ class Stream:
             self._connection.schedule_flush()
 
 
-class Http2Connection(asyncio.Protocol):
+class Http2Connection:
     """The asyncio protocol of a connection that speaks HTTP/2. Who derives from it handles the session's events."""
 
     __slots__ = (
@@ -116,9 +116,24 @@ class Http2Connection(asyncio.Protocol):
         """Streams to be looked at by the next flush."""
         self._transport = cast(asyncio.Transport, None)
 
+    # From the loop
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
     def data_received(self, data: bytes) -> None:
-        self.session.feed(data, self._clock())
-        self.schedule_flush()
+        self.feed(data, self._clock())
+
+    def feed(self, data: bytes, now: float) -> None:
+        """Have the session read it. A flush costs as much as a small frame, so it is left out where it would do
+        nothing."""
+        session = self.session
+        session.feed(data, now)
+        if self.sending or session.has_output:
+            self.schedule_flush()
+
+    def eof_received(self) -> None:
+        """The transport closes then, and `connection_lost` follows."""
 
     def pause_writing(self) -> None:
         self._full = True
@@ -144,6 +159,8 @@ class Http2Connection(asyncio.Protocol):
             if not data:
                 break
             transport.write(data)
+            if not session.has_output:
+                break
         if self.sending:
             for stream in tuple(self.sending):
                 stream.settle()

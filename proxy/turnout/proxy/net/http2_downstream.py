@@ -6,29 +6,36 @@ then it is closed as soon as no stream is left.
 """
 
 import asyncio
-from sys import maxsize
+from typing import Final
 
 from turnout.proxy.errors import MALFORMED, OVERLOADED, Failure
 from turnout.proxy.exchange.exchange import Exchange
 from turnout.proxy.filters.peer import Peer
 from turnout.proxy.http.fields import MalformedError, RefusedError
-from turnout.proxy.http.head import NO_FIELDS, Data, Fields, RequestHead, ResponseHead
+from turnout.proxy.http.head import NO_FIELDS, Data, Fields, ResponseHead
 from turnout.proxy.http2.encode import response_fields, trailer_fields
-from turnout.proxy.http2.fields import FieldTuple, read_trailers
+from turnout.proxy.http2.fields import read_trailers
+from turnout.proxy.http2.never_indexed import FieldTuple
+from turnout.proxy.http2.request_head import LastHead, refused_head
 from turnout.proxy.http2.session import Error, Session
 from turnout.proxy.net.context import ListenerContext
 from turnout.proxy.net.http2_connection import HIGH_BYTES, Http2Connection, Stream
+from turnout.proxy.net.protocol import as_protocol
 from turnout.proxy.net.timers import NEVER
 from turnout.proxy.net.unsent import has_unsent
 from turnout.proxy.telemetry.layout import Word
 
 LINGER_S = 1.0
+_ALL: Final = 1 << 60
+"""More than a client can have left of its answer."""
 
 
 class Http2Downstream(Http2Connection):
     """The connection. `start` comes first, with the bytes that were read by then."""
 
-    __slots__ = ("_cut_at", "_last_active", "_listener", "_shutting_down", "_streams", "_worker", "peer", "wake")
+    __slots__ = (
+        "_cut_at", "_last_active", "_last_head", "_listener", "_shutting_down", "_streams", "_worker", "peer", "wake",
+    )  # fmt: skip
 
     def __init__(self, listener: ListenerContext, transport: asyncio.Transport, peer: Peer) -> None:
         worker = listener.worker
@@ -37,6 +44,7 @@ class Http2Downstream(Http2Connection):
         self._worker = worker
         self._transport = transport
         self._streams: dict[int, DownstreamStream] = {}
+        self._last_head = LastHead()
         self._shutting_down = False
         self._cut_at = 0.0
         self._last_active = now = worker.clock()
@@ -54,7 +62,7 @@ class Http2Downstream(Http2Connection):
 
     def start(self, data: bytes) -> None:
         """Take the place of the HTTP/1 connection, which has counted it."""
-        self._transport.set_protocol(self)
+        self._transport.set_protocol(as_protocol(self))
         self._worker.connections.add(self)
         self._worker.services.counters.add(Word.HTTP2_CONNECTIONS_TOTAL)
         self.wake_at(self._last_active + self._worker.options.downstream_idle_timeout_s)
@@ -64,8 +72,7 @@ class Http2Downstream(Http2Connection):
 
     def data_received(self, data: bytes) -> None:
         self._last_active = now = self._clock()
-        self.session.feed(data, now)
-        self.schedule_flush()
+        self.feed(data, now)
 
     def connection_lost(self, error: Exception | None) -> None:
         worker = self._worker
@@ -119,14 +126,14 @@ class Http2Downstream(Http2Connection):
         self._streams[stream_id] = stream
         worker = self._worker
         try:
-            head = worker.http2_request_heads.read(fields, end and not data and trailers is None)
+            head = worker.http2_request_heads.read(fields, end and not data and trailers is None, self._last_head)
             if trailers is not None:
                 head.trailers = read_trailers(trailers)
         except MalformedError as error:
-            self._refuse(stream, MALFORMED, str(error), len(data))
+            self._refuse(stream, fields, MALFORMED, str(error), len(data))
             return
-        except RefusedError as error:
-            self._refuse(stream, error.failure, "", len(data))
+        except RefusedError as refusal:
+            self._refuse(stream, fields, refusal.failure, "", len(data))
             return
         stream.exchange = exchange = Exchange(self._listener.scope, worker.services, stream, head, self._last_active)
         if head.upgrade:
@@ -139,14 +146,14 @@ class Http2Downstream(Http2Connection):
         if self._listener.closing:
             self.drain()
 
-    def _refuse(self, stream: "DownstreamStream", failure: Failure, reason: str, came: int) -> None:
+    def _refuse(self, stream: "DownstreamStream", fields: FieldTuple, failure: Failure, reason: str, came: int) -> None:
         """Answer a head that can't be read; so many bytes of the body came with it, and go nowhere."""
         worker = self._worker
         if came:
             stream.take(came)
         worker.services.counters.add(Word.MALFORMED_TOTAL)
         stream.exchange = exchange = Exchange(
-            self._listener.scope, worker.services, stream, RequestHead(), self._last_active
+            self._listener.scope, worker.services, stream, refused_head(fields), self._last_active
         )
         exchange.refuse(failure, reason)
 
@@ -227,20 +234,19 @@ class Http2Downstream(Http2Connection):
 class DownstreamStream(Stream):
     """One stream of a client: the downstream of its exchange."""
 
-    __slots__ = ("_early", "_trailers", "_unread", "_unread_until", "exchange", "peer")
-    _connection: Http2Downstream
+    __slots__ = ("_client", "_early", "_trailers", "_unread", "_unread_until", "exchange", "peer")
 
     def __init__(self, connection: Http2Downstream, stream_id: int) -> None:
         # Written out, and not by super(): one is made for each request.
-        self._connection = connection
+        self._connection = self._client = connection
         self.id = stream_id
         self._held = self._unsettled = 0
         self._waits = self._blocked = self._resets = False
         self.exchange: Exchange | None = None
         self.peer = connection.peer
         self._trailers: Fields = NO_FIELDS
-        self._early = bytearray()
-        self._unread, self._unread_until = maxsize, 0.0
+        self._early: bytearray | None = None
+        self._unread, self._unread_until = _ALL, 0.0
         """How much of its answer the client had not taken when that was last looked at, once the exchange had ended,
         and until when it has to take more."""
 
@@ -263,6 +269,8 @@ class DownstreamStream(Stream):
     def _on_tunnel_data(self, exchange: Exchange, data: bytes, end: bool) -> None:
         """What came before the tunnel is there waits, within the stream's window."""
         if not exchange.tunnel:
+            if self._early is None:
+                self._early = bytearray()
             self._early += data
             self._held += len(data)
         elif data:
@@ -273,7 +281,7 @@ class DownstreamStream(Stream):
 
     def _send_early(self) -> None:
         """The tunnel is there."""
-        early, self._early = self._early, bytearray()
+        early, self._early = self._early, None
         self.release()
         if early and self.exchange is not None:
             self.exchange.on_downstream_tunnel_data(bytes(early))
@@ -295,7 +303,7 @@ class DownstreamStream(Stream):
 
     def _on_unread(self, now: float) -> None:
         """The exchange has ended, and not the stream: the client takes its answer slowly, or not at all."""
-        connection, queued = self._connection, self.queued_bytes()
+        connection, queued = self._client, self.queued_bytes()
         if self._unread < 0:
             connection.close_now()  # it does not even take that the stream has ended
         elif queued < self._unread:
@@ -309,7 +317,7 @@ class DownstreamStream(Stream):
         return self.exchange.next_deadline() if self.exchange is not None else self._unread_until
 
     def held_bytes(self) -> int:
-        return len(self._early) + (self.exchange.held_bytes() if self.exchange is not None else 0)
+        return len(self._early or b"") + (self.exchange.held_bytes() if self.exchange is not None else 0)
 
     def on_blocked(self, blocked: bool) -> None:
         if self.exchange is not None:
@@ -319,10 +327,10 @@ class DownstreamStream(Stream):
 
     @property
     def wake(self) -> float:
-        return self._connection.wake
+        return self._client.wake
 
     def wake_at(self, deadline: float) -> None:
-        self._connection.wake_at(deadline)
+        self._client.wake_at(deadline)
 
     def send_response(self, head: ResponseHead, data: Data, end: bool, close: bool) -> None:
         """Write the answer's head, with the body that is there. Only a stream is closed by an HTTP/2 answer."""
@@ -345,7 +353,7 @@ class DownstreamStream(Stream):
             self._connection.schedule_flush()
 
     def send_interim(self, head: ResponseHead) -> None:
-        self._connection.session.send_interim(self.id, response_fields(head))
+        self._connection.session.send_interim(self.id, response_fields(head), head.secrets)
         self._connection.schedule_flush()
 
     def send_body(self, data: Data, end: bool) -> None:

@@ -8,16 +8,17 @@ again elsewhere, whatever their method is, and so may those that were refused (Â
 import asyncio
 from base64 import b64encode
 from hashlib import sha1
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from turnout.proxy.cluster.cluster import Cluster
 from turnout.proxy.cluster.endpoint import Endpoint
-from turnout.proxy.exchange.exchange import Exchange
+from turnout.proxy.exchange.sides import Requester
 from turnout.proxy.http.fields import MalformedError
 from turnout.proxy.http.head import NO_FIELDS, Data, Fields, RequestHead, ResponseHead
 from turnout.proxy.http1.response import MAX_INTERIM
 from turnout.proxy.http2.encode import request_fields, trailer_fields
-from turnout.proxy.http2.fields import FieldTuple
+from turnout.proxy.http2.never_indexed import FieldTuple
+from turnout.proxy.http2.response_head import LastAnswer
 from turnout.proxy.http2.session import Error, Session
 from turnout.proxy.net.http2_connection import HIGH_BYTES, Http2Connection, Stream
 from turnout.proxy.net.timers import NEVER
@@ -39,8 +40,8 @@ class Http2Upstream(Http2Connection):
     """The connection. The pool lends its streams, and counts it from when it is made."""
 
     __slots__ = (
-        "_lent", "_max_head_bytes", "_pool", "_retiring", "_scheme", "_streams", "_tunnels", "cluster", "counted",
-        "endpoint", "fault", "idle_since", "tls", "wake",
+        "_last_answer", "_lent", "_max_head_bytes", "_pool", "_retiring", "_scheme", "_streams", "_tunnels", "cluster",
+        "counted", "endpoint", "fault", "idle_since", "tls", "wake",
     )  # fmt: skip
 
     def __init__(
@@ -51,6 +52,7 @@ class Http2Upstream(Http2Connection):
         self._max_head_bytes = max_head_bytes
         self._streams: dict[int, UpstreamStream] = {}
         self._lent = 0
+        self._last_answer = LastAnswer()
         self._retiring = False
         self._tunnels: list[UpstreamStream] | None = []
         """Those that wait for the endpoint's SETTINGS; None once these have come."""
@@ -113,7 +115,7 @@ class Http2Upstream(Http2Connection):
     # From the loop
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
+        super().connection_made(transport)
         self.idle_since = now = self._clock()
         self.session = Session(self, server=False, max_head_bytes=self._max_head_bytes, now=now)
         self.session.peer_max_streams = self._pool.shared.expect_max_streams(self.endpoint)
@@ -152,10 +154,11 @@ class Http2Upstream(Http2Connection):
         if stream is None:
             self.session.acknowledge(stream_id, len(data))
             return
+        heads = self._pool.shared.heads
         try:
-            head = self._pool.shared.heads.read(fields, end and not data and trailers is None)
+            head = heads.read(fields, end and not data and trailers is None, self._last_answer)
             if trailers is not None:
-                head.trailers = self._pool.shared.heads.trailers.read(trailers)
+                head.trailers = heads.trailers.read(trailers)
         except MalformedError as error:
             stream.on_malformed(str(error))
             if data:
@@ -196,8 +199,9 @@ class Http2Upstream(Http2Connection):
             stream.on_closed(code)
 
     def on_goaway(self, last_stream_id: int, code: int) -> None:
-        """Streams beyond the last come back as refused, from the session; nothing new goes here."""
-        self._pool.shared.forget(self)
+        """Streams beyond the last come back as refused, from the session. Nothing new goes here, and nobody else would
+        end it: an endpoint may keep it open."""
+        self.retire()
 
     def on_settings(self) -> None:
         """Whether there can be tunnels is known now, if it was not."""
@@ -256,15 +260,14 @@ class Http2Upstream(Http2Connection):
 class UpstreamStream(Stream):
     """One stream at an endpoint: the upstream of its exchange. It is lent until it is given back, aborted or gone."""
 
-    __slots__ = ("_answered", "_exchange", "_head", "_interim", "_trailers")
-    _connection: Http2Upstream
+    __slots__ = ("_answered", "_exchange", "_head", "_interim", "_lender", "_trailers")
 
     def __init__(self, connection: Http2Upstream) -> None:
         # Written out, and not by super(): one is made for each request.
-        self._connection = connection
+        self._connection = self._lender = connection
         self.id = self._held = self._unsettled = 0
         self._waits = self._blocked = self._resets = False
-        self._exchange: Exchange | None = None
+        self._exchange: Requester | None = None
         self._head: RequestHead
         self._trailers: Fields = NO_FIELDS
         """Those of the answer, as its head has them."""
@@ -276,17 +279,17 @@ class UpstreamStream(Stream):
 
     # From the exchange
 
-    def send_request(self, exchange: Exchange, head: RequestHead, data: Data, end: bool) -> None:
+    def send_request(self, exchange: Requester, head: RequestHead, data: Data, end: bool) -> None:
         self._exchange = exchange
         self._head = head
         if head.upgrade:
-            self._connection.open_tunnel(self)
+            self._lender.open_tunnel(self)
         else:
             self.open(data, end)
 
     def open(self, data: Data, end: bool) -> None:
         """Begin the stream with the head, and the body that is there."""
-        head, connection = self._head, self._connection
+        head, connection = self._head, self._lender
         whole = end and not head.trailers and len(data) <= HIGH_BYTES
         alone = whole and not data
         self.id = connection.open(self, head, end=alone, data=data if whole else b"")
@@ -299,6 +302,8 @@ class UpstreamStream(Stream):
             self.send_body(data, end)
 
     def send_body(self, data: Data, end: bool) -> None:
+        if not self.id:
+            return  # the connection took no more, which is about to be told
         trailers = self._head.trailers
         if end and trailers:
             if data:
@@ -312,7 +317,7 @@ class UpstreamStream(Stream):
         self.send(data, False)
 
     def unsent_bytes(self) -> int:
-        return self.queued_bytes()
+        return self.queued_bytes() if self.id else 0
 
     def give_back(self, now: float) -> None:
         """Both messages are complete; what the endpoint has not taken of the request by now, it does not want."""
@@ -336,7 +341,7 @@ class UpstreamStream(Stream):
             self._waits = False
             if self._held:
                 self.release()
-            connection = self._connection
+            connection = self._lender
             if connection.sending:
                 connection.sending.discard(self)
             connection.on_returned()
@@ -359,7 +364,7 @@ class UpstreamStream(Stream):
             if data:
                 self.take(len(data))
 
-    def _begin_tunnel(self, exchange: Exchange, head: ResponseHead) -> None:
+    def _begin_tunnel(self, exchange: Requester, head: ResponseHead) -> None:
         self._answered = True
         head.status = 101
         head.length = 0

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from turnout.proxy.cluster.cluster import Cluster
 from turnout.proxy.cluster.endpoint import Endpoint
-from turnout.proxy.exchange.exchange import Exchange
+from turnout.proxy.exchange.sides import Requester
 from turnout.proxy.http.fields import MalformedError
 from turnout.proxy.http.head import CHUNKED, Data, RequestHead, ResponseHead
 from turnout.proxy.http1.encode import encode_chunk, encode_request
@@ -49,7 +49,7 @@ class UpstreamConnection:
     ) -> None:  # fmt: skip
         self._pool = pool
         self._decoder = ResponseDecoder(self, heads, max_head_bytes)
-        self._exchange: Exchange | None = None
+        self._exchange: Requester | None = None
         self._transport = cast(asyncio.Transport, None)
         self._chunked = self._paused = self._ended = False
         self._reusable = True
@@ -154,7 +154,7 @@ class UpstreamConnection:
 
     # From the exchange
 
-    def send_request(self, exchange: Exchange, head: RequestHead, data: Data, end: bool) -> None:
+    def send_request(self, exchange: Requester, head: RequestHead, data: Data, end: bool) -> None:
         self._exchange = exchange
         if not end and self.tls is None:
             self._spare = socket.socket(fileno=os.dup(self._transport.get_extra_info("socket").fileno()))

@@ -7,7 +7,7 @@ is a ConnectionError. Of an answer beyond the bound the rest is not read. Time i
 import asyncio
 
 from turnout.proxy.http.head import Data, Fields
-from turnout.proxy.http2.fields import FieldTuple
+from turnout.proxy.http2.never_indexed import FieldTuple
 from turnout.proxy.http2.session import Error, Session
 from turnout.proxy.net.tls.upstream import UpstreamContext
 from turnout.proxy.supervisor.options import Address
