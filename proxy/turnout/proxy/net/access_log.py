@@ -59,6 +59,7 @@ class AccessLog:
         first_byte = milliseconds[int((first - started) * 1e6)] if first else self._missing
         trace_id = head.traceparent[3:35]
         grpc_status = self._missing if exchange.grpc_status < 0 else self._grpc_statuses[exchange.grpc_status]
+        trace_id = head.traceparent[3:35]
         buffer = self._buffer
         # Written out twice: only a template that stands where it is filled is compiled to one copy of its parts.
         if self._is_json:
