@@ -3,8 +3,8 @@
 `small`, `large-request` and `large-answer`: all proxies, at saturation and at the fixed rate. `small-traced`: small
 requests of which no two have the same head. `rules`: 20 rules against 10,000, for Turnout and, to compare, Envoy.
 `armed`: two endpoints with retries, breakers, outlier detection and health checks against without, for the same two.
-`grpc` and `grpc-large`: unary calls of gRPC, over HTTP/2 on both sides. `idle`: connections that do nothing. `start`:
-until ready.
+`grpc` and `grpc-large`: unary calls of gRPC, over HTTP/2 on both sides; `grpc-tls` with mutual TLS towards the client.
+`idle`: connections that do nothing. `start`: until ready.
 """
 
 import os
@@ -58,11 +58,13 @@ def measure_armed(ask: Ask) -> dict[str, Any]:
     return _turns("armed", ask, lanes, "small", (SATURATION,))
 
 
-def measure_grpc(name: str, ask: Ask, loads: tuple[str, ...], variant: str = "grpc") -> dict[str, Any]:
-    """Calls of the shape `name`; `variant` of each proxy is what is measured."""
+def measure_grpc(
+    name: str, ask: Ask, loads: tuple[str, ...], shape: str = "grpc", variant: str = "grpc"
+) -> dict[str, Any]:
+    """Calls of a shape, for the row `name`; `variant` of each proxy is what is measured."""
     table = grpc_table()
     lanes = [Lane(proxy, f"{proxy} {variant}", table) for proxy in ask.proxies]
-    return _turns(name, ask, lanes, name, loads, grpc_upstream_argv)
+    return _turns(name, ask, lanes, shape, loads, grpc_upstream_argv)
 
 
 def measure_idle_row(ask: Ask) -> dict[str, Any]:
@@ -104,7 +106,8 @@ ROWS: dict[str, Callable[[Ask], dict[str, Any]]] = {
     "rules": measure_rules,
     "armed": measure_armed,
     "grpc": lambda ask: measure_grpc("grpc", ask, (FEW, MANY)),
-    "grpc-large": lambda ask: measure_grpc("grpc-large", ask, (FEW,)),
+    "grpc-large": lambda ask: measure_grpc("grpc-large", ask, (FEW,), shape="grpc-large"),
+    "grpc-tls": lambda ask: measure_grpc("grpc-tls", ask, (FEW, MANY), variant="grpc tls"),
     "idle": measure_idle_row,
     "start": measure_start_row,
 }

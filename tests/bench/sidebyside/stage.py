@@ -33,9 +33,14 @@ VARIANTS: dict[str, Callable[[Setup], Launch]] = {
     "envoy grpc": envoy.prepare_grpc,
     "nginx grpc": nginx.prepare_grpc,
     "haproxy grpc": haproxy.prepare_grpc,
+    "turnout grpc tls": turnout.prepare_grpc_tls,
+    f"{COMPILED} grpc tls": turnout.prepare_compiled_grpc_tls,
+    "envoy grpc tls": envoy.prepare_grpc_tls,
+    "nginx grpc tls": nginx.prepare_grpc_tls,
+    "haproxy grpc tls": haproxy.prepare_grpc_tls,
 }
-"""Of some of them, the same with two endpoints, that with all that there is for models that fail, and HTTP/2 on both
-sides."""
+"""Of some of them, the same with two endpoints, that with all that there is for models that fail, HTTP/2 on both sides,
+and that with mutual TLS towards the client."""
 
 _START_S = 60.0
 """A table of 10,000 rules is read in this time by all of them."""
@@ -103,6 +108,8 @@ class Stage:
         child = self._stack.enter_context(
             Child(launch.argv, launch.output, cores or self._cores.proxy, launch.environment)
         )
+        if launch.relay:
+            self._stack.enter_context(Child([*launch.relay], folder / "relay.log", self._cores.load))
         return Runner(lane, setup, launch, child)
 
     def wait_ready(self, runner: Runner) -> None:
