@@ -20,14 +20,18 @@ help: ## this list
 up: $(VENV)/.demo ## two models and the router before them, on this machine (ARGS="--control", ARGS="--workers 2" …)
 	@$(BIN)/turnout up --demo $(ARGS)
 
+# File by file in two processes, in the order of the folders: so tests with real processes, which mostly wait, run beside
+# their like, and those that compute beside theirs. PYTEST_PROCESSES=0 runs all of it in one, as does a debugger.
+PYTEST_PROCESSES ?= 2
+PYTEST := $(BIN)/python -m pytest -n $(PYTEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 test: $(VENV)/.test ## all tests, the long counts in short form
-	$(BIN)/python -m pytest -m "not soak" $(ARGS)
+	$(PYTEST) -m "not soak" $(ARGS)
 
 COMPILED_TESTS := tests/proxy tests/sim $(addprefix tests/e2e/test_e2e_,http.py hostile.py keepalive.py streaming.py \
 	build.py failures.py upgrade.py retries.py workers.py http2_to_http1.py http2_corners.py http2_lifecycle.py \
 	http2_upstreams.py grpc_calls.py grpc_ends.py)
 test-compiled: compiled ## the tests of what is compiled, over the compiled build
-	TURNOUT_COMPILED=1 $(BIN)/python -m pytest -m "not soak" $(COMPILED_TESTS) $(ARGS)
+	TURNOUT_COMPILED=1 $(PYTEST) -m "not soak" $(COMPILED_TESTS) $(ARGS)
 
 lint: $(VENV)/.test ## style, types, and who may import whom
 	$(BIN)/ruff check
@@ -50,8 +54,9 @@ soak: $(VENV)/.test ## all tests, the long counts in full
 
 FUZZ_SECONDS ?= 600
 FUZZ_SEED ?=
-fuzz: $(VENV)/.test ## hostile input at random, for a while (FUZZ_SECONDS=600 FUZZ_SEED=…)
-	$(BIN)/python tests/fuzz/run.py --seconds $(FUZZ_SECONDS) $(if $(FUZZ_SEED),--seed $(FUZZ_SEED))
+FUZZ_TESTS ?=
+fuzz: $(VENV)/.test ## hostile input at random, for a while (FUZZ_SECONDS=600 FUZZ_SEED=… FUZZ_TESTS=tests/proxy/http2)
+	$(BIN)/python tests/fuzz/run.py --seconds $(FUZZ_SECONDS) $(if $(FUZZ_SEED),--seed $(FUZZ_SEED)) $(FUZZ_TESTS)
 
 clean: ## remove what these commands made
 	rm -rf $(VENV) bench-results build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -6,10 +6,14 @@ the workers that they start.
 
 import os
 import shutil
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+sys.path.insert(0, str(Path(__file__).parent / "common"))
 
 from turnout.proxy.compiled import SWITCH, prefer_compiled
 

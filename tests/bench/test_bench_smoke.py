@@ -47,6 +47,7 @@ def test_bodies_have_the_sizes_that_the_report_names() -> None:
     assert {name: len(shape.body) for name, shape in SHAPES.items()} == {
         "small": 100,
         "small-traced": 100,
+        "untraced": 100,
         "large-request": 100_000,
         "large-answer": 100,
         "grpc": 150,

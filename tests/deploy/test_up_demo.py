@@ -32,6 +32,7 @@ async def test_the_printed_lines_work_and_an_edited_rule_file_moves_the_split(
     run = await start_demo()
     by_weight, by_header = run.curl_lines()
     assert str(run.rules) in run.told
+    assert "Spans go nowhere: OTEL_EXPORTER_OTLP_ENDPOINT would be" in run.told
 
     answers = [await shell(by_weight) for _ in range(3)]
     assert {answer["model_name"] for answer in answers} == {"iris"}

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from actors.envoy import Envoy, require_envoy
-from actors.proxy import free_port
+from free_ports import free_port
 
 from turnout.proxy import errors
 from turnout.proxy.http.head import ResponseHead

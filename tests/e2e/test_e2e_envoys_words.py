@@ -6,6 +6,7 @@ from collections import Counter
 
 import pytest
 from actors.echo import Echo
+from actors.http2_wire import connect_http2
 from actors.snapshots import SnapshotProxy, snapshot_of
 
 from turnout.rules.resilience import LoadBalancing
@@ -56,6 +57,19 @@ async def test_a_direct_response_is_the_answer_and_no_error() -> None:
         nothing = await proxy.ask()
         assert (nothing.status, nothing.body, nothing.get("content-type")) == (503, b"", None)
         await proxy.counted("-", "5xx", 1)
+
+
+async def test_a_direct_response_of_200_is_no_tunnel_for_a_websocket_over_http_2() -> None:
+    """Nor for one over HTTP/1.1, whose client knows it for a refusal."""
+    head = [(":method", "CONNECT"), (":protocol", "websocket"), (":scheme", "http"), (":path", "/")]
+    async with SnapshotProxy(snapshot_of(Route("hello", ANY, Respond(200, body="hello")))) as proxy:
+        client = await connect_http2(proxy.port)
+        await client.send(client.head(1, [*head, (":authority", "a.test")], end=False))
+        assert (await client.read_message(1)).status == 404
+        upgrade = ("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: AAAA")
+        answer = await proxy.ask("GET /", *upgrade)
+        assert (answer.status, answer.body) == (200, b"hello")
+        client.close()
 
 
 async def test_a_cluster_that_has_not_come_is_503_nc_until_it_comes() -> None:

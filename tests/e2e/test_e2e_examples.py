@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from actors.echo import Echo
 from actors.grpc_named import GrpcModel, call_once, open_channel
-from actors.proxy import Proxy, free_port, until
+from actors.proxy import Proxy, until
 from actors.wire import Message, connect
+from free_ports import free_port
 from grpc import StatusCode
 
 EXAMPLES = Path(__file__).parents[2] / "routing-rules" / "examples"
@@ -323,6 +324,17 @@ async def sticky_split(stage: Stage) -> None:
     assert set(moved) == {("iris-v1", "iris-v2")}  # and nobody back
 
 
+async def mirror(stage: Stage) -> None:
+    for user in [*range(40)] * 2:
+        assert await stage.who("/", f"x-user: {user}") == "iris-v1"
+    first = 'turnout_mirrored_total{predictor="default/iris-v2",route="default/iris/0"} '
+    copied = int(float((await stage.proxy.admin("/metrics"))[1].partition(first)[2].partition("\n")[0]))
+    await until(lambda: len(stage.v2.seen) == copied)
+    seen = [message.get("x-user") for message in stage.v2.seen]
+    assert {user: seen.count(user) for user in seen} == dict.fromkeys(seen, 2)
+    assert 0 < len(set(seen)) < 40
+
+
 async def timeouts(stage: Stage) -> None:
     assert await stage.who("/") == "iris-v1"
     stage.v1.delay_s = 1.7
@@ -336,7 +348,7 @@ SHOWS = {
     "canary": canary, "circuit-breaker": circuit_breaker, "dns-and-service": dns_and_service, "fault": fault,
     "gateway": gateway, "grpc": grpc, "header-match": header_match, "headers-edit": headers_edit,
     "health-check": health_check, "hostnames": hostnames, "load-balancing": load_balancing,
-    "outlier-detection": outlier_detection, "path-and-method": path_and_method, "query": query,
+    "mirror": mirror, "outlier-detection": outlier_detection, "path-and-method": path_and_method, "query": query,
     "rate-limit": rate_limit, "redirect": redirect, "reference-grant": reference_grant, "regex": regex,
     "retries": retries, "rewrite": rewrite, "several-routes": several_routes, "sticky-split": sticky_split,
     "timeouts": timeouts,

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from actors.documents import predictor, route
 from actors.echo import Echo
-from actors.proxy import Proxy, free_port
+from actors.proxy import Proxy
 from actors.wire import Message, connect
+from free_ports import free_port
 
 METHODS = """{hostnames: [methods.test], rules: [
   {matches: [{method: POST}], backendRefs: [{name: v1}]},

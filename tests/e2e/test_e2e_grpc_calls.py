@@ -15,7 +15,7 @@ import h2.config
 import h2.connection
 import pytest
 from actors.grpc_calls import Calls, models, predictor, proxied, route, to
-from actors.proxy import free_port
+from free_ports import free_port
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 SIZES = [0, 1, 5, 16_379, 65_535, 262_144, 1 << 20]

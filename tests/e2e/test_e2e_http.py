@@ -5,8 +5,9 @@ from collections.abc import Callable
 
 import pytest
 from actors.lane import OK, RULES, Lane, answer_ok
-from actors.proxy import Proxy, free_port
+from actors.proxy import Proxy
 from actors.wire import LIMIT_BYTES, Message, Wire, connect
+from free_ports import free_port
 
 
 async def exchange(lane: Lane, request: bytes, answer: bytes) -> tuple[Message, Message]:

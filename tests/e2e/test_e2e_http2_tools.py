@@ -10,8 +10,9 @@ import pytest
 from actors.body_echo import BodyEcho
 from actors.envoy import Envoy, require_envoy
 from actors.http2_server import Connection, Http2Server
-from actors.proxy import Proxy, free_port, resident_kib, until
+from actors.proxy import Proxy, resident_kib, until
 from actors.vitals import at_rest
+from free_ports import free_port
 
 SIZES = (0, 1, 65_535, 65_536, 1_000_007, 64 << 20)
 MAX_GROWTH_KIB, MAX_RESIDENT_KIB = 65_536, 262_144

@@ -10,8 +10,9 @@ import pytest
 from actors.documents import predictor, route
 from actors.echo import Echo
 from actors.lane import Lane
-from actors.proxy import Proxy, free_port, resident_kib, until
+from actors.proxy import Proxy, resident_kib, until
 from actors.wire import Message, Wire, connect, soon
+from free_ports import free_port
 
 BLOCK = b"b" * 262_144
 BIG = 128 * 1_048_576

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from actors import tls_rules as rules
 from actors.certificates import TRUST_DOMAIN, Certificates
-from actors.proxy import Proxy, free_port, until
+from actors.proxy import Proxy, until
 from actors.replica import Replica, answer
 from actors.wire import Message, Wire, soon
+from free_ports import free_port
 
 Start = Callable[..., Proxy]
 REQUEST = b"GET /x HTTP/1.1\r\nHost: models.test\r\n\r\n"

@@ -27,8 +27,9 @@ CLIENTS = 2
 """Of each proxy."""
 PACE_S = 0.002
 """Between two requests of a client: both control plane and proxies need the processor, too."""
-LAST_S = 20.0
-"""Within which everybody is to have the newest: the control plane may be called again after 15 s only."""
+LAST_S = 60.0
+"""Within which everybody is to have the newest: the control plane may be called again after 15 s only, and a machine
+may be busy."""
 
 
 class Witness:
@@ -150,7 +151,7 @@ class Script:
 
 
 @pytest.mark.parametrize(
-    "kills", [10, pytest.param(200, marks=(pytest.mark.soak, pytest.mark.timeout(1500)))], ids="{} kills".format
+    "kills", [5, pytest.param(200, marks=(pytest.mark.soak, pytest.mark.timeout(1500)))], ids="{} kills".format
 )
 async def test_no_request_notices_that_the_control_plane_is_killed(kills: int, tmp_path: Path) -> None:
     seed = os.environ.get("TURNOUT_FAULT_SEED") or random.randbytes(4).hex()

@@ -10,6 +10,7 @@ import pytest
 from actors.control_plane import ControlPlane
 from actors.grpc_servers import GrpcXdsClient, grpc_client, grpc_xds_client, named_server
 from actors.proxy import until
+from actors.tls_rules import policy
 
 HOST = "iris.test"
 
@@ -241,3 +242,14 @@ async def test_the_example_of_the_page_works(tmp_path: Path) -> None:
                 assert await client.ask(3, "/other.Service/ModelInfer") == {"UNAVAILABLE": 3}
     finally:
         control.close()
+
+
+async def test_a_channel_does_not_get_to_what_only_known_identities_may_ask(stage: Stage) -> None:
+    """It goes to the endpoints by itself, so nobody would look at who it is."""
+    only = f"---\n{policy('only', 'spiffe://td.test/apps/*')}---"
+    ref = "{group: turnout.dev, kind: RoutePolicy, name: only}"
+    guarded = f"{{filters: [{{type: ExtensionRef, extensionRef: {ref}}}], backendRefs: [{{name: v1}}]}}"
+    await stage.take(only, rules=[guarded])
+    assert await stage.client.ask(5) == {"UNAVAILABLE": 5}
+    await stage.take(rules=[to("v1")])
+    assert await stage.client.ask(5) == {"a": 5}

@@ -15,6 +15,7 @@ from actors.load import Load
 from actors.proxy import Proxy, until
 from actors.wire import connect
 from actors.xds_proxy import XdsProxy
+from free_ports import free_port
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "xds"))
 
@@ -194,9 +195,7 @@ async def test_a_damaged_file_of_the_last_good_configuration_is_not_used(ads, st
 
 async def test_the_listener_is_where_the_control_plane_says_unless_listen_is_given(ads, start_xds) -> None:
     async with Echo("v1") as v1:
-        with socket.socket() as sock:
-            sock.bind(("127.0.0.1", 0))
-            told = sock.getsockname()[1]
+        told = free_port()
         ads.put(cluster("v1"), endpoints("v1", v1.port), listener(port=told), routes(to("v1")))
         proxies = [start_xds("--node-id", f"n{n}", folder=str(n)) for n in range(2)]
         for proxy in proxies:

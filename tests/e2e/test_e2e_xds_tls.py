@@ -1,38 +1,17 @@
 """TLS over xDS: real Envoy and `turnout proxy` get their certificates from one control plane by SDS, ask clients for
 theirs, show theirs to each other, and follow when they are replaced."""
 
-import asyncio
 from collections.abc import AsyncIterator
-from pathlib import Path
-from typing import Any, NamedTuple
+from functools import partial
 
 import pytest
 import pytest_asyncio
 from actors.certificates import TRUST_DOMAIN, Certificates
-from actors.control_plane import ControlPlane
-from actors.echo import Echo
-from actors.envoy import Envoy, require_envoy
-from actors.interop import read_bootstrap
-from actors.proxy import free_port, until
+from actors.mesh import NAME, PLANES, Mesh, gateway, start_mesh
+from actors.proxy import until
 from actors.tls_rules import certificate
-from actors.xds_proxy import XdsProxy
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-PLANES = ("envoy", "turnout")
-NAME = "mesh.test"
-
-
-def gateway(plane: str, port: int) -> str:
-    return f"""---
-apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: {{name: {plane}, annotations: {{turnout.dev/proxies: plane={plane}}}}}
-spec:
-  gatewayClassName: any
-  listeners: [{{name: https, port: {port}, protocol: HTTPS, tls: {{certificateRefs: [{{name: {plane}}}]}}}}]
-  tls: {{frontend: {{default: {{validation: {{caCertificateRefs: [{{name: {plane}}}]}}}}}}}}
-"""
 
 
 def peer(plane: str, port: int, shows: str, protocol: str) -> str:
@@ -46,14 +25,14 @@ spec: {{protocol: {protocol}, endpoints: [{{address: 127.0.0.1, port: {port}}}],
 """
 
 
-def documents(ports: dict[str, int], model: int, folder: Path, protocol: str) -> str:
+def documents(protocol: str, certificates: Certificates, ports: dict[str, int], model: int) -> str:
     parents = ", ".join(f"{{name: {plane}}}" for plane in PLANES)
     rewrite = "{type: URLRewrite, urlRewrite: {path: {type: ReplaceFullPath, replaceFullPath: /direct}}}"
     via = "\n".join(
         f"  - {{matches: [{{path: {{value: /via-{p}}}}}], filters: [{rewrite}], backendRefs: [{{name: {p}}}]}}"
         for p in PLANES
     )
-    return f"""{"".join(certificate(plane, folder) for plane in PLANES)}
+    return f"""{"".join(certificate(plane, certificates.folder) for plane in PLANES)}
 {"".join(gateway(plane, ports[plane]) for plane in PLANES)}
 {peer("envoy", ports["envoy"], "turnout", protocol)}{peer("turnout", ports["turnout"], "envoy", protocol)}
 ---
@@ -73,74 +52,10 @@ spec:
 """
 
 
-class Mesh(NamedTuple):
-    certificates: Certificates
-    control: ControlPlane
-    ports: dict[str, int]
-    model: Echo
-    envoy: Envoy
-    proxy: XdsProxy
-
-    async def ask(self, plane: str, path: str, client: str = "client") -> tuple[int, bytes]:
-        """Status and body, and the client's certificate is that of the name; it need not have one."""
-        reader, writer = await self._connect(plane, client)
-        try:
-            writer.write(f"GET {path} HTTP/1.1\r\nhost: {NAME}\r\nconnection: close\r\n\r\n".encode())
-            async with asyncio.timeout(10):
-                data = await reader.read()
-        finally:
-            writer.close()
-        head, _, body = data.partition(b"\r\n\r\n")
-        return int(head.split(b" ")[1]), body
-
-    async def soon(self, plane: str, path: str) -> None:
-        """Wait until it is answered."""
-
-        async def is_answered() -> bool:
-            try:
-                return await self.ask(plane, path) == (200, b"model")
-            except (OSError, IndexError, ValueError):
-                return False
-
-        await until(is_answered, 30)
-
-    async def shown(self, plane: str) -> str:
-        """The serial number of the certificate that it serves."""
-        _, writer = await self._connect(plane, "client")
-        found: Any = writer.get_extra_info("peercert")
-        writer.close()
-        return str(found["serialNumber"])
-
-    async def _connect(self, plane: str, client: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        context = self.certificates.client(client)
-        return await asyncio.open_connection("127.0.0.1", self.ports[plane], ssl=context, server_hostname=NAME)
-
-
 @pytest_asyncio.fixture(scope="module", loop_scope="module", params=["http1", "h2", "auto"])
 async def mesh(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> AsyncIterator[Mesh]:
-    require_envoy()
-    folder = tmp_path_factory.mktemp("mesh")
-    certificates = Certificates(folder / "certs")
-    for name in (*PLANES, "client"):
-        certificates.issue(name, dns=NAME, spiffe=f"{TRUST_DOMAIN}/{name}")
-    ports = {plane: free_port() for plane in PLANES}
-    control = ControlPlane(folder / "control")
-    async with Echo("model") as model:
-        control.write(documents(ports, model.port, certificates.folder, request.param))
-        control.start()
-        await control.ready()
-        envoy = Envoy(folder / "envoy", read_bootstrap(control.xds_port, "envoy"))
-        where = ("--listen", f"127.0.0.1:{ports['turnout']}")
-        proxy = XdsProxy(folder / "proxy", control.xds, "--node-metadata", "plane=turnout", *where)
-        try:
-            mesh = Mesh(certificates, control, ports, model, envoy, proxy)
-            for plane in PLANES:
-                await mesh.soon(plane, "/direct")
-            yield mesh
-        finally:
-            proxy.close()
-            envoy.close()
-            control.close()
+    async with start_mesh(tmp_path_factory.mktemp("mesh"), partial(documents, request.param)) as mesh:
+        yield mesh
 
 
 @pytest.mark.parametrize(("plane", "other"), [PLANES, PLANES[::-1]])

@@ -229,7 +229,7 @@ def test_a_field_of_another_type_is_not_the_name() -> None:
 
 
 def test_the_model_is_given_up_after_64_kib() -> None:
-    head = framed(bytes(2**30))[:5] + b"\x3a" + varint(2**29)
+    head = b"\x00" + (2**30).to_bytes(4, "big") + b"\x3a" + varint(2**29)
     rest = MAX_READ_BYTES - len(head)
     reader = read(head, bytes(rest - 1), ended=False)
     assert reader.reading is Reading.MORE

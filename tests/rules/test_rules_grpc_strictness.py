@@ -38,7 +38,7 @@ def test_all_errors_are_told_with_line_and_path(load) -> None:
   - filters:
     - type: URLRewrite
     - type: RequestMirror
-    - {type: ExtensionRef, requestMirror: {}, cors: {}}
+    - {type: ExtensionRef, requestMirror: {backendRef: {}}, cors: {}}
 """
     )
     place = "spec.rules[0]."
@@ -54,14 +54,13 @@ def test_all_errors_are_told_with_line_and_path(load) -> None:
         (15, f"{place}retry", "unknown-field"),
         (16, f"{place}backendRefs[0].weight", "invalid-value"),
         (18, "spec.rules[1].filters[0].type", "invalid-value"),
-        (19, "spec.rules[1].filters[1].type", "not-supported-yet"),
         (20, "spec.rules[1].filters[2].cors", "unknown-field"),
-        (20, "spec.rules[1].filters[2].requestMirror", "not-supported-yet"),
+        (20, "spec.rules[1].filters[2].requestMirror.backendRef", "missing-field"),
     ]
 
 
 def test_a_mirror_is_refused_in_the_words_that_an_httproute_has_for_it(load) -> None:
-    grpc = rule("filters: [{type: RequestMirror}]")
+    grpc = rule("filters: [{type: RequestMirror, requestMirror: {backendRef: {name: p}, percent: 101}}]")
     [one], [other] = load(grpc).diagnostics, load(grpc.replace("GRPCRoute", "HTTPRoute")).diagnostics
     assert (one.code, one.message, one.origin) == (other.code, other.message, other.origin)
 

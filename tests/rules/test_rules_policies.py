@@ -282,7 +282,15 @@ def test_what_a_rule_can_make_no_use_of_is_told_there(load, rule: str, spec: str
         ("replayBodyLimit: 1.5Mi", "replayBodyLimit", "invalid-value"),
         ("replayBodyLimit: -1", "replayBodyLimit", "invalid-value"),
         ("replayBodyLimit: 2Gi", "replayBodyLimit", "invalid-value"),
-        ("mirrorBy: {}", "mirrorBy", "not-supported-yet"),
+        ("mirrorBy: {}", "mirrorBy", "invalid-value"),
+        ("mirrorBy: {header: 'a b'}", "mirrorBy.header", "invalid-name"),
+        ("mirror: {timeout: 0s}", "mirror.timeout", "invalid-duration"),
+        ("mirror: {maxRequests: 0}", "mirror.maxRequests", "invalid-value"),
+        ("mirror: {rateLimit: {}}", "mirror.rateLimit", "missing-field"),
+        ("mirror: {rateLimit: {requests: 1, interval: 0s}}", "mirror.rateLimit.interval", "invalid-duration"),
+        ("mirror: {pauseAbove: {}}", "mirror.pauseAbove", "missing-field"),
+        ("mirror: {pauseAbove: {p99: 0s}}", "mirror.pauseAbove.p99", "invalid-duration"),
+        ("mirror: {pauseAbove: {activeRequests: -1}}", "mirror.pauseAbove.activeRequests", "invalid-value"),
     ],
 )
 def test_what_a_policy_can_not_say_is_an_error_at_its_place(load, spec: str, path: str, code: str) -> None:

@@ -47,7 +47,7 @@ def test_an_example_loads_without_a_warning_and_fits_the_schema(path: Path) -> N
         {"rules": [{"backendRefs": [{"name": "p", "weight": -1}]}]},
         {"rules": [{"matches": [{"path": {"type": "Glob"}}]}]},
         {"rules": [{"timeouts": {"request": "1.5s"}}]},
-        {"rules": [{"filters": [{"type": "RequestMirror"}]}]},
+        {"rules": [{"filters": [{"type": "RequestMirror", "requestMirror": {}}]}]},
     ],
 )
 def test_the_schema_refuses_what_the_loader_refuses(spec: object) -> None:

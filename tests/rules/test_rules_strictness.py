@@ -27,7 +27,7 @@ def test_all_errors_of_a_run_are_told_with_file_line_and_path(load) -> None:
     sessionPersistence: {}
     backendRefs: [{name: p, weight: -1}, 7]
   - filters:
-    - type: RequestMirror
+    - type: CORS
     timeouts: []
 """
     )
@@ -64,10 +64,6 @@ def test_all_errors_of_a_run_are_told_with_file_line_and_path(load) -> None:
         ),
         (GATEWAY + "  listeners: [{name: a, port: 80, protocol: HTTP}]\n  tls: {backend: {}}", "spec.tls.backend"),
         ("apiVersion: gateway.networking.k8s.io/v1\nkind: TLSRoute\n", "kind"),
-        (
-            "apiVersion: turnout.dev/v1alpha1\nkind: RoutePolicy\nmetadata: {name: p}\nspec: {mirrorBy: {}}\n",
-            "spec.mirrorBy",
-        ),
     ],
 )
 def test_what_comes_later_says_so(load, text: str, path: str) -> None:

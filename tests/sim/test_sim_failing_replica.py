@@ -1,13 +1,14 @@
 """One of two replicas fails half of its requests; then both do. Who is asked, who is ejected, what clients see."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from replica import RESET, Replica
 from sim_proxy import SimProxy
 from world import World, print_table
 
-from turnout.proxy.cluster.endpoint import State
+from turnout.proxy.cluster.target import State
 from turnout.rules.resilience import LoadBalancing, OutlierDetection, Retry
 
 OUTLIERS = OutlierDetection()
@@ -71,18 +72,24 @@ class Case:
 COLUMNS = ("case", "client errors", "in the first 10 s", "its share", "attempts/request", "ejected", "fewest left")
 
 
-def test_one_of_two_that_fails_half_is_hidden_from_clients_and_the_last_one_stays() -> None:
-    cases = {
-        "500, 100/s": Case(100.0),
-        "500, 5/s": Case(5.0),
-        "500, 300/s": Case(300.0),
-        "500 after 0.2 ms, 100/s": Case(100.0, fail_s=0.0002),
-        "500, 100/s, 2 workers": Case(100.0, workers=2),
-        "connection reset, 100/s": Case(100.0, status=RESET),
-        "503, answers of 2 s, 20/s": Case(20.0, status=503, first_byte_s=2.0),
-        "500, 100/s, no outlier detection": Case(100.0, outliers=None),
-        "500, 100/s, round robin": Case(100.0, policy="round_robin"),
-    }
+FEW: dict[str, Any] = {
+    "500, 100/s": {},
+    "500, 5/s": {"per_second": 5.0},
+    "connection reset, 100/s": {"status": RESET},
+    "503, answers of 2 s, 20/s": {"per_second": 20.0, "status": 503, "first_byte_s": 2.0},
+    "500, 100/s, round robin": {"policy": "round_robin"},
+}
+MANY: dict[str, Any] = {
+    "500, 300/s": {"per_second": 300.0},
+    "500 after 0.2 ms, 100/s": {"fail_s": 0.0002},
+    "500, 100/s, 2 workers": {"workers": 2},
+    "500, 100/s, no outlier detection": {"outliers": None},
+}
+
+
+@pytest.mark.parametrize("told", [FEW, pytest.param(FEW | MANY, marks=pytest.mark.soak)], ids=["few", "many"])
+def test_one_of_two_that_fails_half_is_hidden_from_clients_and_the_last_one_stays(told: dict[str, Any]) -> None:
+    cases = {name: Case(**{"per_second": 100.0, **case}) for name, case in told.items()}
     title = "1 of 2 replicas fails half of its requests for 80 s"
     print_table(title, COLUMNS, [(name, *case.row()) for name, case in cases.items()])
     for name, case in cases.items():

@@ -2,7 +2,6 @@
 
 import http.client
 import json
-import socket
 import threading
 from collections.abc import Iterable, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from free_ports import free_port
 
 from turnout.proxy.http.head import RequestHead
 from turnout.proxy.http.target import parse_authority, split_target
@@ -26,15 +26,19 @@ Request = tuple[str, str, str, dict[str, str]]
 
 
 class Upstream:
-    """Answers with what it was asked, and its own name."""
+    """Answers with what it was asked, and its own name. `asked` has the fields of all requests."""
 
     def __init__(self, name: str) -> None:
+        self.asked: list[dict[str, str]] = []
+        asked = self.asked
+
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
             wbufsize = 65_536  # head and body in one segment, or each answer waits for an acknowledgement
 
             def do_GET(self) -> None:
-                self.rfile.read(int(self.headers.get("content-length", 0)))
+                body = self.rfile.read(int(self.headers.get("content-length", 0)))
+                asked.append({**join_fields(self.headers.items()), "body": str(len(body))})
                 seen = {"cluster": name, "path": self.requestline.split(" ")[1], "headers": self.headers.items()}
                 body = json.dumps(seen).encode()
                 self.send_response(200)
@@ -70,6 +74,10 @@ class Upstreams:
         upstream = self._by_name.get(name) or self._by_name.setdefault(name, Upstream(name))
         host = "127.0.0.1" if cluster.endpoints[0].address[0].isdigit() else "localhost"
         return msgspec.structs.replace(cluster, endpoints=(Endpoint(host, upstream.port),))
+
+    def asked(self, name: str) -> list[dict[str, str]]:
+        """What the upstream of a cluster was asked so far."""
+        return self._by_name[name].asked
 
     def close(self) -> None:
         for upstream in self._by_name.values():
@@ -196,9 +204,7 @@ def place(snapshot: Snapshot, upstreams: Upstreams) -> Snapshot:
 
 
 def place_listener(listener: Listener) -> Listener:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return msgspec.structs.replace(listener, address="127.0.0.1", port=taken.getsockname()[1])
+    return msgspec.structs.replace(listener, address="127.0.0.1", port=free_port())
 
 
 def compiled(path: Path) -> Snapshot:

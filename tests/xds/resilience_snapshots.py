@@ -4,6 +4,7 @@ from typing import Any, get_args
 
 from hypothesis import strategies as st
 
+from turnout.rules import mirroring as m
 from turnout.rules import resilience as r
 from turnout.rules import snapshot as s
 from turnout.rules import tls as t
@@ -46,6 +47,14 @@ backends = st.builds(
     rewrite=st.none() | st.just(s.Rewrite("h.example")) | st.just(s.Rewrite(None, s.PathRewrite("full", "/f"))),
     redirect=st.none() | st.just(s.Redirect(302, hostname="r.example", port=0)),
 )
+mirrors = st.builds(m.Mirror, st.sampled_from(NAMES), st.just(1_000_000) | shares)
+mirror_limits = st.just(m.MirrorLimits()) | st.builds(
+    m.MirrorLimits,
+    seconds,
+    st.integers(1, 5_000),
+    st.none() | st.builds(r.RateLimit, st.sampled_from([0.5, 100.0]), st.integers(1, 9)),
+    st.none() | st.builds(m.PauseAbove, st.none() | seconds, limits, limits),
+)
 forwards = st.builds(
     s.Forward,
     st.lists(backends, min_size=1, max_size=3).map(tuple) | st.just((s.Backend("a"),)),
@@ -58,6 +67,9 @@ forwards = st.builds(
     split_by=st.none() | keys,
     rate_limit=st.none() | rates,
     fault=st.none() | faults,
+    mirrors=st.lists(mirrors, max_size=2).map(tuple),
+    mirror_by=st.none() | keys,
+    mirror_limits=mirror_limits,
 )
 paths = st.sampled_from(["/", "/a", "/v2/models/iris/infer"])
 OF_GRPC = s.ValueMatch("content-type", "application/grpc", "prefix")
@@ -68,7 +80,10 @@ matches = st.builds(
     headers=st.sampled_from([(), (OF_GRPC,)]),
     per_million=st.sampled_from([None, 250_000]),
 )
-routes = st.builds(s.Route, st.sampled_from(["r", "q"]), matches, forwards)
+identities = st.lists(
+    st.sampled_from(["spiffe://td/ns/apps/*", "spiffe://td/ns/ops/sa/root", "urn:x:y"]), unique=True, max_size=2
+).map(tuple)
+routes = st.builds(s.Route, st.sampled_from(["r", "q"]), matches, forwards, allowed_identities=identities)
 
 probes = st.builds(
     r.Probe,
@@ -197,7 +212,7 @@ def endpoints(host: str, port: int) -> Any:
 def snapshots(draw: st.DrawFn) -> s.Snapshot:
     """Up to three routes on one listener, and the clusters that they name."""
     told = tuple(draw(st.lists(routes, min_size=1, max_size=3)))
-    host = s.VirtualHost("v", draw(st.sampled_from([("*",), ("h.example",)])), told)
+    host = s.VirtualHost("v", draw(st.sampled_from([("*",), ("h.example",)])), told, draw(identities))
     found = tuple(draw(clusters(name)) for name in NAMES)
     tls = draw(st.none() | downstream_tls)
     return s.Snapshot((s.Listener("l", (host,), "127.0.0.1", 8080, tls),), found)

@@ -4,16 +4,20 @@ from typing import Any
 
 from envoy.config.listener.v3.api_listener_pb2 import ApiListener
 from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from envoy_messages import cluster, endpoints, listener, routes, static, to
 from google.protobuf.message import Message
 from hypothesis import given
 from hypothesis import strategies as st
+from resilience_snapshots import OF_GRPC
 
+from turnout.rules import snapshot as s
 from turnout.xds.client.book import Book
 from turnout.xds.client.needs import read_needs
 from turnout.xds.client.reading import Read, Reading
 from turnout.xds.client.warming import Warming
 from turnout.xds.resources import CLUSTER, ENDPOINTS, LISTENER, ROUTES, make_resource
+from turnout.xds.translate.to_envoy import to_xds
 
 MISSING = {"cluster_not_found_response_code": "INTERNAL_SERVER_ERROR"}
 TIMEOUT_S = 15.0
@@ -167,6 +171,20 @@ def test_a_missing_cluster_is_not_waited_for_and_is_not_cold() -> None:
     assert script.tell(new)
     assert script.serves(new)
     assert script.cold == ()
+
+
+def test_what_calls_find_missing_is_not_waited_for_whichever_other_routes_name_it() -> None:
+    """Calls of gRPC are answered 503 there, so their routes can't tell by the code that nobody will come."""
+    call, plain = (s.Match(s.PathMatch(value=path), headers=h) for path, h in (("/x.X/Y", (OF_GRPC,)), ("/y", ())))
+    to_gone = s.Forward((s.Backend("gone"),))
+    for matches in ((call,), (call, plain)):
+        found = tuple(s.Route(f"r{n}", match, to_gone) for n, match in enumerate(matches))
+        told = s.Snapshot((s.Listener("main", (s.VirtualHost("v", ("*",), found),)),), (), ("gone",))
+        new = RouteConfiguration.FromString(to_xds(told)[ROUTES]["main"].body)
+        script = started("a")
+        assert script.tell(new)
+        assert script.serves(new)
+        assert script.cold == ()
 
 
 def test_a_cluster_that_one_route_waits_for_is_waited_for() -> None:

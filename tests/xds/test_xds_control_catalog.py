@@ -105,6 +105,12 @@ def test_a_predictor_that_no_route_of_the_node_names_is_not_sent(catalog: Catalo
     assert "default/nobodys" in catalog.resources_for(node(app="third"))[CLUSTER]
 
 
+def test_a_predictor_that_only_gets_copies_is_sent_too(catalog: Catalog) -> None:
+    mirror = "{type: RequestMirror, requestMirror: {backendRef: {name: nobodys}}}"
+    publish(catalog, RULES + route("third", "a").replace("rules: [{", f"rules: [{{filters: [{mirror}], "))
+    assert "default/nobodys" in catalog.resources_for(node())[CLUSTER]
+
+
 def test_nodes_that_differ_in_what_nobody_asks_for_share_one_object(catalog: Catalog) -> None:
     publish(catalog, RULES)
     first = catalog.resources_for(node(app="iris", pod="1"))

@@ -149,7 +149,7 @@ def test_what_people_write_is_taken() -> None:
         ({"route": {**TO_A, "prefix_rewrite": "/\nx"}}, "route.prefix_rewrite"),
         ({"route": {**TO_A, "regex_rewrite": {"pattern": {"regex": "a"}}}}, "route.regex_rewrite.pattern"),
         ({"route": {**TO_A, "host_rewrite_literal": "a b"}}, "route.host_rewrite_literal"),
-        ({"route": {**TO_A, "request_mirror_policies": [{"cluster": "b"}]}}, "route.request_mirror_policies"),
+        ({"route": {**TO_A, "internal_redirect_policy": {}}}, "route.internal_redirect_policy"),
         ({"route": {**TO_A, "cluster_not_found_response_code": "NOT_FOUND"}}, "route.cluster_not_found_response_code"),
         ({"route": {"weighted_clusters": {}}}, "route.weighted_clusters"),
         ({"route": {"weighted_clusters": {"clusters": [{"name": "a"}]}}}, "route.weighted_clusters.clusters[0].weight"),

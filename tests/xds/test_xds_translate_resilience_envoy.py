@@ -11,8 +11,12 @@ from msgspec.structs import replace
 from real_envoy import RealEnvoy
 from resilience_snapshots import snapshots
 
+from turnout.deploy.certs.authority import Authority, Names, create_authority
 from turnout.rules import resilience as r
 from turnout.rules import snapshot as s
+from turnout.rules.source import Secret
+from turnout.xds.resources import SECRET
+from turnout.xds.translate.emit.secrets import make_secrets
 from turnout.xds.translate.to_envoy import to_xds
 
 TO_A = s.Forward((s.Backend("a"),))
@@ -38,11 +42,23 @@ def port() -> int:
     return place_listener(s.Listener("l", ())).port
 
 
+@pytest.fixture(scope="module")
+def secrets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Secret]:
+    """For all names that snapshots have: what waits for a secret that does not come holds Envoy up for 15 s."""
+    folder = tmp_path_factory.mktemp("secrets")
+    create_authority(folder, "test CA", 2)
+    chain, key = (path.read_bytes() for path in Authority(folder).issue("web", Names(("a.test",)), 1))
+    ca = (folder / "ca.pem").read_bytes()
+    return {name: Secret(name, chain, key, ca) for name in ("default/web", "x/y", "x/z")}
+
+
 @settings(max_examples=100)
 @given(snapshot=snapshots())
-def test_envoy_takes_every_snapshot(snapshot: s.Snapshot, envoy: RealEnvoy, port: int) -> None:
-    placed = tuple(replace(listener, port=port) for listener in snapshot.listeners)
-    assert envoy.push(to_xds(replace(snapshot, listeners=placed))) == {}
+def test_envoy_takes_every_snapshot(
+    snapshot: s.Snapshot, envoy: RealEnvoy, port: int, secrets: dict[str, Secret]
+) -> None:
+    placed = replace(snapshot, listeners=tuple(replace(listener, port=port) for listener in snapshot.listeners))
+    assert envoy.push({**to_xds(placed), SECRET: make_secrets(placed, secrets)}) == {}
 
 
 def test_each_value_of_a_header_has_tokens_of_its_own_and_who_has_none_shares_them(

@@ -22,20 +22,23 @@ SWITCH = "TURNOUT_COMPILED"
 """In the environment, `0` has workers run plain Python whatever there is."""
 
 MODULES = (
-    "cluster/budget", "cluster/cluster", "cluster/failure_accrual", "cluster/latency", "cluster/lease",
-    "cluster/limits", "cluster/peak_ewma", "cluster/picker", "cluster/priorities",
-    "exchange/attempts", "exchange/ending", "exchange/exchange", "exchange/grpc_answer",
-    "exchange/receiving", "exchange/routing", "exchange/sides", "exchange/state",
+    "cluster/budget", "cluster/cluster", "cluster/endpoint", "cluster/failure_accrual", "cluster/latency",
+    "cluster/lease", "cluster/limits", "cluster/peak_ewma", "cluster/picker", "cluster/priorities",
+    "exchange/attempts", "exchange/ending", "exchange/exchange", "exchange/grpc_answer", "exchange/receiving",
+    "exchange/routing", "exchange/sides", "exchange/state",
     "filters/chain", "filters/forwarded", "filters/guards", "filters/peer", "filters/request_id", "filters/steering",
+    "filters/trace_context", "filters/tracing",
     "http/deadline", "http/fields", "http/grpc", "http/head", "http/known", "http/names", "http/target",
     "http1/chunked", "http1/encode", "http1/heads", "http1/request", "http1/request_head", "http1/response",
     "http1/response_head",
     "http2/abuse", "http2/encode", "http2/fields", "http2/request_head", "http2/response_head", "http2/session",
     "net/access_log", "net/context", "net/downstream", "net/http2_connection", "net/http2_downstream",
-    "net/http2_upstream", "net/pool", "net/shared", "net/timers", "net/upstream",
-    "route/conditions", "route/domains", "route/edits", "route/entry", "route/groups", "route/paths", "route/split",
-    "route/switch", "route/table",
-    "telemetry/access_log", "telemetry/counters", "telemetry/trace",
+    "net/http2_upstream", "net/pool", "net/shared", "net/spans", "net/timers", "net/upstream",
+    "route/conditions", "route/domains", "route/edits", "route/entry", "route/groups", "route/mirrors", "route/paths",
+    "route/split", "route/switch", "route/table",
+    "shadow/backlog", "shadow/breaker", "shadow/gate", "shadow/governor", "shadow/head", "shadow/pacing",
+    "shadow/shadow", "shadow/shadows", "shadow/tap", "shadow/taps",
+    "telemetry/access_log", "telemetry/counters", "telemetry/trace/parent",
 )  # fmt: skip
 """Relative to `turnout.proxy`. Not among them: Structs of msgspec, whose options mypyc would drop; and
 `http2/never_indexed`, which tells fields of HTTP/2 by the type of their tuples: compiled code takes tuples apart and

@@ -13,7 +13,7 @@ from turnout.rules.checks.document import check_document, check_names
 from turnout.rules.compiler.attach import Listeners, Socket
 from turnout.rules.compiler.certificates import Certificates
 from turnout.rules.compiler.grpcroutes import compile_grpcroute
-from turnout.rules.compiler.lint import lint_identities, lint_shadows, lint_unused
+from turnout.rules.compiler.lint import lint_identities, lint_mirrors, lint_shadows, lint_unused
 from turnout.rules.compiler.policies import Policies
 from turnout.rules.compiler.precedence import age_of
 from turnout.rules.compiler.references import References
@@ -55,6 +55,7 @@ def compile_documents(documents: list[Document], report: Report | None = None) -
     lint_shadows((found for of_socket in hosts.values() for found in of_socket.values()), report)
     for name, found in hosts.items():
         lint_identities(listeners.sockets[name], contexts[name].asks, found.values(), report)
+    lint_mirrors(entries, report)
     lint_unused(references, policies, certificates, report)
     made = s.Snapshot(
         listeners=tuple(

@@ -19,6 +19,7 @@ from typing import Literal
 
 import msgspec
 
+from turnout.rules.mirroring import Mirror, MirrorLimits
 from turnout.rules.resilience import (
     QUEUE_TIMEOUT_S,
     CircuitBreaker,
@@ -174,7 +175,8 @@ class Forward(Record, frozen=True, tag="forward"):
     Limits: `request_timeout_s` of all attempts together, `backend_timeout_s` of one attempt up to the end of its
     answer, `first_byte_timeout_s` of one attempt up to the answer's head, `idle_timeout_s` between bytes (None: the
     proxy's own), `queue_timeout_s` of waiting for a circuit breaker. `retry` None: only what was never sent is sent
-    again, once.
+    again, once. Each of `mirrors` gets a copy of its share of the requests, by the hash of `mirror_by` if there is one,
+    else at random; `mirror_limits` bound the copies.
     """
 
     backends: tuple[Backend, ...]
@@ -188,6 +190,13 @@ class Forward(Record, frozen=True, tag="forward"):
     split_by: HashKey | None = None
     rate_limit: RateLimit | None = None
     fault: Fault | None = None
+    mirrors: tuple[Mirror, ...] = ()
+    mirror_by: HashKey | None = None
+    mirror_limits: MirrorLimits = MirrorLimits()
+
+    def clusters(self) -> set[str]:
+        """The names of all that get requests of it, or copies of them."""
+        return {backend.cluster for backend in self.backends} | {mirror.cluster for mirror in self.mirrors}
 
 
 Action = Forward | Redirect | Respond
@@ -310,6 +319,7 @@ class Snapshot(Record, frozen=True):
         for route in self.routes():
             if isinstance(route.action, Forward):
                 _check_backends(route.name, route.action.backends, known)
+                _check_mirrors(route.name, route.action.mirrors, known)
 
 
 def decode_snapshot(data: bytes) -> Snapshot:
@@ -329,6 +339,14 @@ def _check_backends(route: str, backends: tuple[Backend, ...], known: set[str]) 
     for backend in backends:
         if backend.cluster not in known:
             raise ValueError(f"route {route}: {backend.cluster} is neither a cluster nor missing nor cold")
+
+
+def _check_mirrors(route: str, mirrors: tuple[Mirror, ...], known: set[str]) -> None:
+    for mirror in mirrors:
+        if mirror.cluster not in known:
+            raise ValueError(f"route {route}: {mirror.cluster} is neither a cluster nor missing nor cold")
+        if not 0 <= mirror.per_million <= 1_000_000:
+            raise ValueError(f"route {route}: the share of the mirror {mirror.cluster} is not between nothing and all")
 
 
 _encoder = msgspec.msgpack.Encoder()

@@ -100,6 +100,14 @@ def prepare_armed(setup: Setup) -> Launch:
     return _prepare(setup, _config(setup, _TWO, route=_ARMED_ROUTE, cluster=_ARMED_CLUSTER))
 
 
+def prepare_mirror(setup: Setup) -> Launch:
+    """With a copy of every request to a third cluster, the canary's server by another name."""
+    mirror = {"cluster": "shadow", "disable_shadow_host_suffix_append": True}
+    document = _config(setup, _ONE, route={"request_mirror_policies": [mirror]})
+    document["static_resources"]["clusters"].append(_cluster("shadow", setup.canary, _ONE))
+    return _prepare(setup, document)
+
+
 def prepare_grpc(setup: Setup) -> Launch:
     """With HTTP/2 to the upstream; to clients Envoy always speaks it, to those that begin so."""
     return _prepare(setup, _config(setup, _ONE, cluster=_HTTP2_CLUSTER))

@@ -24,7 +24,12 @@ _MB = 1e6
 def markdown(rows: dict[str, Any]) -> str:
     """All measured rows as Markdown."""
     parts = [(_calls if name in _CALLS else _shape)(name, rows[name]) for name in _TITLES if name in rows]
-    for name, title in (("rules", "Number of rules"), ("armed", "Armed against models that fail")):
+    for name, title in (
+        ("rules", "Number of rules"),
+        ("armed", "Armed against models that fail"),
+        ("mirror", "Every request mirrored"),
+        ("spans", "Spans"),
+    ):
         if name in rows:
             parts.append(_lanes(title, rows[name]["medians"]))
     if "idle" in rows or "start" in rows:

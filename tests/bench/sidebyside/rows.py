@@ -3,8 +3,9 @@
 `small`, `large-request` and `large-answer`: all proxies, at saturation and at the fixed rate. `small-traced`: small
 requests of which no two have the same head. `rules`: 20 rules against 10,000, for Turnout and, to compare, Envoy.
 `armed`: two endpoints with retries, breakers, outlier detection and health checks against without, for the same two.
-`grpc` and `grpc-large`: unary calls of gRPC, over HTTP/2 on both sides; `grpc-tls` with mutual TLS towards the client.
-`idle`: connections that do nothing. `start`: until ready.
+`mirror`: every request is copied. `spans`: a share of the requests is traced, for Turnout. `grpc` and `grpc-large`:
+unary calls of gRPC, over HTTP/2 on both sides; `grpc-tls` with mutual TLS towards the client. `idle`: connections that
+do nothing. `start`: until ready.
 """
 
 import os
@@ -16,7 +17,9 @@ from typing import Any
 
 from sidebyside.processes import Cores
 from sidebyside.single import measure_idle, measure_start
-from sidebyside.stage import Lane, Stage
+from sidebyside.stage import VARIANTS, Lane, Stage
+from sidebyside.tools import COMPILED
+from sidebyside.turnout import SPANS
 from sidebyside.turns import FEW, FIXED, MANY, SATURATION, Plan, measure, medians
 from sidebyside.upstream import UpstreamArgv, grpc_upstream_argv, upstream_argv
 from sidebyside.work import SHAPES, big_table, grpc_table, small_table
@@ -56,6 +59,21 @@ def measure_armed(ask: Ask) -> dict[str, Any]:
     proxies = [proxy for proxy in ask.proxies if proxy in RULES_PROXIES]
     lanes = [Lane(name, name, table) for proxy in proxies for name in (f"{proxy} pair", f"{proxy} armed")]
     return _turns("armed", ask, lanes, "small", (SATURATION,))
+
+
+def measure_mirror(ask: Ask) -> dict[str, Any]:
+    """Small requests, each copied to a shadow; CPU is for both."""
+    table = small_table()
+    lanes = [Lane(proxy, f"{proxy} mirror", table) for proxy in ask.proxies if f"{proxy} mirror" in VARIANTS]
+    return _turns("mirror", ask, lanes, "small", (SATURATION,))
+
+
+def measure_spans(ask: Ask) -> dict[str, Any]:
+    """Small requests that bring no trace, of which none, some or all have spans."""
+    table = small_table()
+    proxies = [proxy for proxy in ask.proxies if proxy in ("turnout", COMPILED)]
+    lanes = [Lane(name, name, table) for proxy in proxies for name in (f"{proxy} spans {share}" for share in SPANS)]
+    return _turns("spans", ask, lanes, "untraced", (SATURATION,))
 
 
 def measure_grpc(
@@ -105,6 +123,8 @@ ROWS: dict[str, Callable[[Ask], dict[str, Any]]] = {
     "large-answer": lambda ask: measure_shape("large-answer", ask),
     "rules": measure_rules,
     "armed": measure_armed,
+    "mirror": measure_mirror,
+    "spans": measure_spans,
     "grpc": lambda ask: measure_grpc("grpc", ask, (FEW, MANY)),
     "grpc-large": lambda ask: measure_grpc("grpc-large", ask, (FEW,), shape="grpc-large"),
     "grpc-tls": lambda ask: measure_grpc("grpc-tls", ask, (FEW, MANY), variant="grpc tls"),

@@ -28,6 +28,9 @@ VARIANTS: dict[str, Callable[[Setup], Launch]] = {
     "turnout armed": turnout.prepare_armed,
     "envoy pair": envoy.prepare_pair,
     "envoy armed": envoy.prepare_armed,
+    "turnout mirror": turnout.prepare_mirror,
+    f"{COMPILED} mirror": turnout.prepare_compiled_mirror,
+    "envoy mirror": envoy.prepare_mirror,
     "turnout grpc": turnout.prepare_grpc,
     f"{COMPILED} grpc": turnout.prepare_compiled_grpc,
     "envoy grpc": envoy.prepare_grpc,
@@ -38,9 +41,11 @@ VARIANTS: dict[str, Callable[[Setup], Launch]] = {
     "envoy grpc tls": envoy.prepare_grpc_tls,
     "nginx grpc tls": nginx.prepare_grpc_tls,
     "haproxy grpc tls": haproxy.prepare_grpc_tls,
+    **{f"turnout spans {share}": turnout.prepare_spans(share, False) for share in turnout.SPANS},
+    **{f"{COMPILED} spans {share}": turnout.prepare_spans(share, True) for share in turnout.SPANS},
 }
-"""Of some of them, the same with two endpoints, that with all that there is for models that fail, HTTP/2 on both sides,
-and that with mutual TLS towards the client."""
+"""Of some of them, the same with two endpoints, that with all that there is for models that fail, with a mirror, HTTP/2
+on both sides, that with mutual TLS towards the client, and spans of some requests."""
 
 _START_S = 60.0
 """A table of 10,000 rules is read in this time by all of them."""

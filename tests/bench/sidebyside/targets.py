@@ -30,6 +30,7 @@ _RATIOS = (
     ("p99 of a small request at 3,000/s, × Envoy", "small", FIXED, "p99_ms", "envoy", 1.1),
     ("CPU of a request of 100 KB, × Envoy", "large-request", SATURATION, "cpu_us", "envoy", 1.0),
     ("CPU of an answer of 100 KB, × Envoy", "large-answer", SATURATION, "cpu_us", "envoy", 1.0),
+    ("CPU of a small request that is mirrored, × Envoy", "mirror", SATURATION, "cpu_us", "envoy", 0.7),
     ("CPU of a unary call, 4 connections × 10 streams, × Envoy", "grpc", FEW, "cpu_us", "envoy", 0.6),
     ("CPU of a unary call, 1 connection × 100 streams, × Envoy", "grpc", MANY, "cpu_us", "envoy", 0.6),
     ("CPU of a call of 1 MB there and back, × Envoy", "grpc-large", FEW, "cpu_us", "envoy", 1.0),
@@ -55,7 +56,7 @@ _RATIOS = (
 
 def judge(rows: dict[str, Any]) -> list[Target]:
     """The aims for which `rows` has figures."""
-    return [*_ratios(rows), *_rules(rows), *_armed(rows), *_single(rows)]
+    return [*_ratios(rows), *_rules(rows), *_armed(rows), *_spans(rows), *_single(rows)]
 
 
 def _ratios(rows: dict[str, Any]) -> Iterator[Target]:
@@ -79,6 +80,16 @@ def _armed(rows: dict[str, Any]) -> Iterator[Target]:
     if {"turnout pair", "turnout armed"} <= medians.keys():
         bare, armed = (medians[lane][SATURATION]["cpu_us"] for lane in ("turnout pair", "turnout armed"))
         yield Target("CPU with retries, breakers, outlier detection and health checks, × without", 1.1, armed / bare)
+
+
+def _spans(rows: dict[str, Any]) -> Iterator[Target]:
+    medians = rows.get("spans", {}).get("medians", {})
+    for proxy, which in (("turnout", ""), (COMPILED, " (compiled)")):
+        costs = {share: medians.get(f"{proxy} spans {share}", {}) for share in ("off", "not sampled", "1 %")}
+        if all(costs.values()):
+            off, none, some = (cost[SATURATION]["cpu_us"] for cost in costs.values())
+            yield Target(f"CPU of spans for a request that is not sampled{which}", 1.0, none - off, " µs")
+            yield Target(f"CPU with spans of 1 %, × without{which}", 1.03, some / off)
 
 
 def _single(rows: dict[str, Any]) -> Iterator[Target]:

@@ -1,6 +1,6 @@
 """Turnout as a proxy: `turnout proxy` with one worker, from the documents that an operator would write."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from sidebyside.mutual_tls import Certificates, behind_relay, with_relay
@@ -29,6 +29,7 @@ spec: {idempotent: true, timeouts: {firstByte: 9s, idle: 60s}}
 _ARMED_RULE = """    retry: {attempts: 2, codes: [502, 503], backoff: 25ms}
     filters: [{type: ExtensionRef, extensionRef: {group: turnout.dev, kind: RoutePolicy, name: careful}}]
 """
+_MIRROR_RULE = "    filters: [{type: RequestMirror, requestMirror: {backendRef: {name: shadow}}}]\n"
 
 
 def prepare(setup: Setup) -> Launch:
@@ -69,9 +70,40 @@ def prepare_armed(setup: Setup) -> Launch:
     return _prepare(setup, rule_file(setup.table, setup.stable, setup.canary, pair=True, armed=True))
 
 
+def prepare_mirror(setup: Setup) -> Launch:
+    """With a copy of every request to a third Predictor, the canary's server by another name."""
+    return _prepare(setup, rule_file(setup.table, setup.stable, setup.canary, mirror=True))
+
+
+def prepare_compiled_mirror(setup: Setup) -> Launch:
+    """The same with the compiled build."""
+    return replace(prepare_mirror(setup), environment={SWITCH: "1"})
+
+
 def prepare_grpc(setup: Setup) -> Launch:
     """With HTTP/2 to the upstream; to clients it is spoken where they begin so."""
     return _prepare(setup, rule_file(setup.table, setup.stable, setup.canary, protocol="h2c"))
+
+
+SPANS: dict[str, dict[str, str]] = {
+    "off": {"OTEL_TRACES_EXPORTER": "none"},
+    "not sampled": {"OTEL_TRACES_SAMPLER": "always_off"},
+    "1 %": {"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0.01"},
+    "100 %": {"OTEL_TRACES_SAMPLER": "always_on", "OTEL_BSP_MAX_QUEUE_SIZE": "65536"},
+}
+"""How many requests have spans → what is said of it in the environment."""
+
+
+def prepare_spans(share: str, compiled: bool) -> Callable[[Setup], Launch]:
+    """The same with spans of that share of all requests. The upstream stands in for a collector: it reads all, and
+    answers 200."""
+
+    def prepare_share(setup: Setup) -> Launch:
+        launch = prepare_compiled(setup) if compiled else prepare(setup)
+        collector = {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": f"http://127.0.0.1:{setup.stable}/v2/traces"}
+        return replace(launch, environment={**launch.environment, **collector, **SPANS[share]})
+
+    return prepare_share
 
 
 def _prepare(setup: Setup, text: str, *, listens: bool = True) -> Launch:
@@ -94,18 +126,20 @@ def _prepare(setup: Setup, text: str, *, listens: bool = True) -> Launch:
 
 
 def rule_file(
-    table: Table, stable: int, canary: int, *, pair: bool = False, armed: bool = False, protocol: str = "http1",
-    parent: str = "",
+    table: Table, stable: int, canary: int, *, pair: bool = False, armed: bool = False, mirror: bool = False,
+    protocol: str = "http1", parent: str = "",
 ) -> str:  # fmt: skip
-    """The table as Gateway API documents and two Predictors. `parent` is the Gateway of the routes, if there is one."""
+    """The table as Gateway API documents and two Predictors, or three with a mirror. `parent` is the Gateway of the
+    routes, if there is one."""
     addresses = ("127.0.0.1", "127.0.0.2") if pair else ("127.0.0.1",)
     more = f"  protocol: {protocol}\n" + (_ARMED_PREDICTOR if armed else "")
-    documents = [_predictor(name, port, addresses, more) for name, port in (("stable", stable), ("canary", canary))]
+    ports = {"stable": stable, "canary": canary, **({"shadow": canary} if mirror else {})}
+    documents = [_predictor(name, port, addresses, more) for name, port in ports.items()]
+    rule = (_ARMED_RULE if armed else "") + (_MIRROR_RULE if mirror else "")
     for host, rules in table.by_host().items():
         for start in range(0, len(rules), _RULES_A_DOCUMENT):
             name = f"{host or 'any'}-{start // _RULES_A_DOCUMENT:04d}"
-            more = _ARMED_RULE if armed else ""
-            documents.append(_route(name, host, rules[start : start + _RULES_A_DOCUMENT], more, parent))
+            documents.append(_route(name, host, rules[start : start + _RULES_A_DOCUMENT], rule, parent))
     return "---\n".join(documents) + (_ARMED_POLICY if armed else "")
 
 

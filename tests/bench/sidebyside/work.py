@@ -31,14 +31,15 @@ _OUTPUTS = [{"name": "class", "datatype": "INT64", "shape": [1], "data": [1]}]
 class Shape:
     """One kind of work: the bytes of a request's body and of its answer's.
 
-    `own_trace`: each request has a `traceparent` of its own, so that no two heads are the same. `grpc`: a unary call,
-    over HTTP/2, which is answered with as many bytes as it has.
+    `own_trace`: each request has a `traceparent` of its own, so that no two heads are the same; `untraced`: none has
+    one. `grpc`: a unary call, over HTTP/2, which is answered with as many bytes as it has.
     """
 
     name: str
     request_bytes: int
     large_answer: bool = False
     own_trace: bool = False
+    untraced: bool = False
     grpc: bool = False
 
     @property
@@ -88,6 +89,7 @@ ANSWERS = {
 SHAPES = {
     "small": Shape("small", 100),
     "small-traced": Shape("small-traced", 100, own_trace=True),
+    "untraced": Shape("untraced", 100, untraced=True),
     "large-request": Shape("large-request", LARGE_BYTES),
     "large-answer": Shape("large-answer", 100, large_answer=True),
     "grpc": Shape("grpc", CALL_BYTES, grpc=True),
@@ -95,6 +97,7 @@ SHAPES = {
 }
 
 
+_TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 _JSON = "application/json"
 _ENCODINGS = "identity, deflate, gzip"
 
@@ -147,7 +150,7 @@ class Table:
             "Authorization": "Bearer abcdefghijklmnopqrstuvwxyz0123456789",
             "X-Tenant": "team-a",
             "X-Session": "0123456789abcdef0123456789abcdef",
-            "traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            **({} if shape.untraced else {"traceparent": _TRACEPARENT}),
         }
 
 

@@ -40,11 +40,13 @@ class Certificates:
             context.set_alpn_protocols(alpn)
         return context
 
-    def server(self, name: str, *, asks: bool = False) -> ssl.SSLContext:
+    def server(self, name: str, *, asks: bool = False, alpn: tuple[str, ...] = ()) -> ssl.SSLContext:
         """A server that shows the certificate of that name; `asks`: clients have to show one of this CA."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self.folder / f"{name}.pem", self.folder / f"{name}-key.pem")
         if asks:
             context.load_verify_locations(self.ca)
             context.verify_mode = ssl.CERT_REQUIRED
+        if alpn:
+            context.set_alpn_protocols(alpn)
         return context

@@ -11,7 +11,8 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from actors.proxy import free_port, until
+from actors.proxy import until
+from free_ports import free_port
 
 
 class ControlPlane:

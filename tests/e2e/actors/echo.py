@@ -1,6 +1,7 @@
 """A quick upstream for many requests: it answers each with its own name, and keeps what it saw."""
 
 import asyncio
+import ssl
 from collections.abc import Callable
 from types import TracebackType
 
@@ -11,9 +12,10 @@ class Echo:
     """`async with Echo("v1") as v1`: listens on `v1.port`; `status`, `fields` and `delay_s` may be changed at any time,
     and between `hold` and `release` it answers nobody."""
 
-    def __init__(self, name: str = "echo", port: int = 0) -> None:
+    def __init__(self, name: str = "echo", port: int = 0, *, tls: ssl.SSLContext | None = None) -> None:
         self.name = name
         self.port = port
+        self._tls = tls
         self.seen: list[Message] = []
         self.status = 200
         self.fields: list[str] = []
@@ -39,7 +41,9 @@ class Echo:
 
     async def __aenter__(self) -> "Echo":
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: _EchoConnection(self), "127.0.0.1", self.port or None)
+        self._server = await loop.create_server(
+            lambda: _EchoConnection(self), "127.0.0.1", self.port or None, ssl=self._tls
+        )
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 

@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from actors.http2_wire import DATA, GOAWAY, HEADERS, RST_STREAM, Http2Wire, connect_http2, window
 
@@ -15,13 +16,14 @@ class Http2Load:
     """`answers` counts bodies, and `status N` for what is not 200; `failures` what was no answer and may not be asked
     again (RFC 9113 §8.7); `again` what may."""
 
-    def __init__(self, port: int, streams: int = 10) -> None:
+    def __init__(self, port: int, streams: int = 10, **more: Any) -> None:
         self.answers: Counter[str] = Counter()
         self.failures: Counter[str] = Counter()
         self.again = 0
         self.connections = 0
         self._port = port
         self._streams = streams
+        self._more = more
         self._stopping = False
 
     @property
@@ -40,7 +42,7 @@ class Http2Load:
 
     async def _client(self) -> None:
         while not self._stopping:
-            http2 = await connect_http2(self._port)
+            http2 = await connect_http2(self._port, **self._more)
             self.connections += 1
             await _Conversation(self, http2).run(self._streams)
             http2.close()

@@ -1,4 +1,4 @@
-"""An HTTP/2 upstream by the `h2` library, in plain text with prior knowledge, WebSocket over HTTP/2 included.
+"""An HTTP/2 upstream by the `h2` library, in plain text with prior knowledge or over TLS, WebSocket included.
 
 What it answers goes by the path:
 
@@ -10,6 +10,7 @@ What it answers goes by the path:
 """
 
 import asyncio
+import ssl
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
@@ -41,9 +42,13 @@ class Request:
 class Http2Server:
     """`async with Http2Server() as upstream`. What it does with new streams may be changed at any time."""
 
-    def __init__(self, name: str = "h2", port: int = 0, *, tunnels: bool = True, max_streams: int = 1_000) -> None:
+    def __init__(
+        self, name: str = "h2", port: int = 0, *, tunnels: bool = True, max_streams: int = 1_000,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:  # fmt: skip
         self.name = name
         self.port = port
+        self._tls = tls
         self.tunnels = tunnels
         self.max_streams = max_streams
         self.window = 1 << 20
@@ -69,7 +74,7 @@ class Http2Server:
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: Connection(self), "127.0.0.1", self.port or None)
+        self._server = await loop.create_server(lambda: Connection(self), "127.0.0.1", self.port or None, ssl=self._tls)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
@@ -112,6 +117,8 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: Any) -> None:
         self.transport: asyncio.Transport = transport
+        names = (transport.get_extra_info("peercert") or {}).get("subjectAltName", ())
+        self.peer: str = dict(names).get("URI", "")
         self._server.connections.append(self)
         values = {
             h2.settings.SettingCodes.ENABLE_CONNECT_PROTOCOL: int(self._server.tunnels),

@@ -5,7 +5,7 @@ says so. Field lists are of `str`, in the order of the wire.
 """
 
 import asyncio
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import hpack
 from actors.wire import Fields, Wire, connect
@@ -165,9 +165,9 @@ class Http2Wire:
         self.wire.close()
 
 
-async def connect_http2(port: int, *pairs: tuple[int, int], host: str = "127.0.0.1") -> Http2Wire:
+async def connect_http2(port: int, *pairs: tuple[int, int], host: str = "127.0.0.1", **more: Any) -> Http2Wire:
     """A client's connection, with both sides' SETTINGS exchanged; `pairs` are those that we send."""
-    http2 = Http2Wire(await connect(port, host))
+    http2 = Http2Wire(await connect(port, host, **more))
     await http2.send(PREFACE, settings(*pairs))
     await http2.read_until(SETTINGS)
     await http2.send(frame(SETTINGS, ACK))

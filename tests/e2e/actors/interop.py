@@ -19,8 +19,9 @@ import yaml
 from actors.control_plane import ControlPlane
 from actors.envoy import Envoy
 from actors.interop_documents import DATA_PLANES, MARKER_HOST, DataPlane, spread
-from actors.proxy import free_port, until
+from actors.proxy import until
 from actors.wire import Message, Wire, connect
+from free_ports import free_port
 
 DOCUMENTATION = Path(__file__).parents[3] / "docs" / "control-plane.md"
 PORTS = (8080, 8088, 8089)
@@ -221,8 +222,8 @@ class Stage:
 
 
 def _is_asked(message: Message) -> bool:
-    """Whether it came on behalf of a client; health checks do not."""
-    return "x-forwarded-for" in message.names
+    """Whether it came on behalf of a client; health checks and copies do not."""
+    return "x-forwarded-for" in message.names and "x-turnout-shadow" not in message.names
 
 
 def read_bootstrap(port: int, name: str) -> str:

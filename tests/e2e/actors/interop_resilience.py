@@ -18,7 +18,7 @@ from actors.control_plane import ControlPlane
 from actors.envoy import Envoy
 from actors.interop import read_bootstrap
 from actors.interop_documents import DATA_PLANES, MARKER_HOST, DataPlane, spread
-from actors.proxy import free_port, until
+from actors.proxy import until
 from actors.replica import Handler, Replica, answer
 from actors.wire import PATIENCE_S, Message, Wire, connect
 from actors.xds_proxy import XdsProxy
@@ -30,6 +30,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
     HttpConnectionManager,
 )
 from envoy.service.discovery.v3 import ads_pb2_grpc
+from free_ports import free_port
 
 from turnout.xds.resources import LISTENER
 

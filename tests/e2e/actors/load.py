@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 from actors.wire import Wire, connect
 
@@ -11,13 +12,15 @@ REQUEST = b"GET / HTTP/1.1\r\nHost: load.test\r\n\r\n"
 
 
 class Load:
-    """`answers` counts bodies, and `status N` for what is not 200; `failures` counts what was no answer."""
+    """`answers` counts bodies, and `status N` for what is not 200; `failures` counts what was no answer. `more` is for
+    connections, like their TLS."""
 
-    def __init__(self, port: int, *, fresh: bool = False, host: str = "127.0.0.1") -> None:
+    def __init__(self, port: int, *, fresh: bool = False, host: str = "127.0.0.1", **more: Any) -> None:
         self.answers: Counter[str] = Counter()
         self.failures: Counter[str] = Counter()
         self._port = port
         self._host = host
+        self._more = more
         self._fresh = fresh
         self._stopping = False
 
@@ -44,7 +47,7 @@ class Load:
         wire: Wire | None = None
         while more():
             try:
-                wire = wire or await connect(self._port, self._host)
+                wire = wire or await connect(self._port, self._host, **self._more)
                 wire.writer.write(REQUEST)
                 answer = await wire.read_response()
             except (OSError, asyncio.IncompleteReadError, TimeoutError) as error:

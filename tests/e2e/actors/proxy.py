@@ -6,27 +6,20 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+from free_ports import free_port
 
 START_S = 20
 FLUSH_BYTES = 40_000
 FLUSH_HOST = "flush.test"
-
-
-def free_port(host: str = "127.0.0.1") -> int:
-    """A port that was free a moment ago."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as sock:
-        sock.bind((host, 0))
-        return sock.getsockname()[1]
 
 
 async def until(condition: Callable[[], Any], within_s: float = 20) -> Any:
@@ -42,7 +35,8 @@ async def until(condition: Callable[[], Any], within_s: float = 20) -> Any:
 
 
 class Proxy:
-    """`rules` is the file that it watches, `stdout` a descriptor. To be closed, whatever happens."""
+    """`rules` is the file that it watches, `stdout` a descriptor, `environ` what is added to the environment. To be
+    closed, whatever happens."""
 
     def __init__(
         self,
@@ -52,6 +46,7 @@ class Proxy:
         host: str = "127.0.0.1",
         workers: int = 1,
         stdout: int | None = None,
+        environ: Mapping[str, str] | None = None,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.host = host
@@ -67,7 +62,9 @@ class Proxy:
             "--access-log", str(self.access_log), *arguments,
         ]  # fmt: skip
         with self.event_log.open("wb") as stderr:
-            self.process = subprocess.Popen(command, stdout=stdout, stderr=stderr)
+            self.process = subprocess.Popen(
+                command, stdout=stdout, stderr=stderr, env={**os.environ, **(environ or {})}
+            )
         self._wait_until_ready()
 
     # The process

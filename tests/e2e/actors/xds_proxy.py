@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from actors.proxy import Proxy, free_port, until
+from actors.proxy import Proxy, until
+from free_ports import free_port
 
 
 class XdsProxy(Proxy):

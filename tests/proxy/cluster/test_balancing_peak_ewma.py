@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from turnout.proxy.cluster.endpoint import Endpoint, Target
+from turnout.proxy.cluster.endpoint import Endpoint
 from turnout.proxy.cluster.peak_ewma import (
     LEAST_RTT_S,
     MAX_FAILURE_FACTOR,
@@ -20,6 +20,7 @@ from turnout.proxy.cluster.peak_ewma import (
     observe_wait,
 )
 from turnout.proxy.cluster.picker import make_picker
+from turnout.proxy.cluster.target import Target
 from turnout.rules.resilience import LoadBalancing
 
 DECAY_S = 10.0

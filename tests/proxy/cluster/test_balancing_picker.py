@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from turnout.proxy.cluster.endpoint import Endpoint, State, Target
+from turnout.proxy.cluster.endpoint import Endpoint
 from turnout.proxy.cluster.least_request import LeastRequest, WeightedLeastRequest
 from turnout.proxy.cluster.localities import effective_weight
 from turnout.proxy.cluster.maglev import Maglev
@@ -19,6 +19,7 @@ from turnout.proxy.cluster.priorities import deal_panic_load, find_panic
 from turnout.proxy.cluster.random_choice import RandomChoice, WeightedRandomChoice
 from turnout.proxy.cluster.ring_hash import RingHash
 from turnout.proxy.cluster.round_robin import RoundRobin
+from turnout.proxy.cluster.target import State, Target
 from turnout.proxy.cluster.weighted_round_robin import WeightedRoundRobin
 from turnout.proxy.http.hashing import hash_bytes
 from turnout.rules.resilience import LoadBalancing

@@ -5,8 +5,9 @@ from collections import Counter
 
 import pytest
 
-from turnout.proxy.cluster.endpoint import Endpoint, Target
+from turnout.proxy.cluster.endpoint import Endpoint
 from turnout.proxy.cluster.picker import make_picker
+from turnout.proxy.cluster.target import Target
 from turnout.proxy.http.hashing import hash_bytes
 from turnout.rules.resilience import LoadBalancing
 

@@ -7,7 +7,8 @@ from math import sqrt
 import pytest
 
 from turnout.proxy.cluster.cluster import Cluster
-from turnout.proxy.cluster.endpoint import Endpoint, Outcome, State, Target
+from turnout.proxy.cluster.endpoint import Endpoint, Outcome
+from turnout.proxy.cluster.target import State, Target
 from turnout.proxy.telemetry.counters import Counters
 from turnout.rules import snapshot as s
 from turnout.rules.resilience import (

@@ -4,8 +4,8 @@ import random
 
 import pytest
 
-from turnout.proxy.cluster.endpoint import State
 from turnout.proxy.cluster.failure_accrual import NO_SLOT, PROBE_WAIT_S, WITHDRAWAL_S, Breaker
+from turnout.proxy.cluster.target import State
 from turnout.rules.resilience import FailureAccrual
 
 CONFIG = FailureAccrual(consecutive=3, min_s=1.0, max_s=10.0, jitter=0.0)

@@ -10,7 +10,7 @@ import pytest
 
 from turnout.proxy import errors
 from turnout.proxy.cluster.cluster import Cluster
-from turnout.proxy.cluster.endpoint import Target
+from turnout.proxy.cluster.target import Target
 from turnout.proxy.errors import Failure
 from turnout.proxy.exchange.answers import grpc_status
 from turnout.proxy.exchange.exchange import Exchange
@@ -128,6 +128,12 @@ class Connection:
         self.answer = ResponseHead((), status)
         self.answer.trailers = []
         self._exchange.on_response(self.answer, data, False)
+
+    def answer_whole(self, data: bytes, trailers: Fields) -> None:
+        """Head, message and end as one read of the connection brings them."""
+        self.answer = ResponseHead((), 200)
+        self.answer.trailers = list(trailers)
+        self._exchange.on_response(self.answer, data, True)
 
     def say(self, data: bytes) -> None:
         self._exchange.on_response_body(data, False)
@@ -389,6 +395,13 @@ def test_the_first_message_lets_the_head_go_and_is_the_end_of_retries() -> None:
     assert (len(world.client.heads), world.client.body) == (1, MESSAGE)
     world.sent[0].finish(LATER)
     assert (len(world.sent), world.client.status) == (1, S.UNAVAILABLE)
+
+
+def test_a_status_behind_a_message_is_final_also_when_all_comes_in_one_piece() -> None:
+    world = World(RETRY)
+    world.call()
+    world.sent[0].answer_whole(MESSAGE, LATER)
+    assert (len(world.sent), world.client.status, world.client.body) == (1, S.UNAVAILABLE, MESSAGE)
 
 
 def test_the_head_is_not_held_without_need() -> None:

@@ -11,7 +11,7 @@ import pytest
 from turnout.predictors.model_in_grpc import MAX_READ_BYTES
 from turnout.proxy import errors
 from turnout.proxy.cluster.cluster import Cluster
-from turnout.proxy.cluster.endpoint import Target
+from turnout.proxy.cluster.target import Target
 from turnout.proxy.exchange.exchange import Exchange
 from turnout.proxy.exchange.sides import Replays, Scope, Services
 from turnout.proxy.filters.guards import Guards

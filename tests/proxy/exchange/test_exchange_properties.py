@@ -13,15 +13,17 @@ import pytest
 
 from turnout.predictors.calls import is_inference
 from turnout.proxy.cluster.cluster import Cluster
-from turnout.proxy.cluster.endpoint import State, Target
+from turnout.proxy.cluster.target import State, Target
 from turnout.proxy.errors import FIRST_BYTE_TIMEOUT
 from turnout.proxy.exchange.exchange import Exchange
 from turnout.proxy.exchange.sides import Replays, Scope, Services
 from turnout.proxy.filters.guards import Guards
 from turnout.proxy.filters.peer import Peer
+from turnout.proxy.filters.tracing import Tracer
 from turnout.proxy.http.head import CHUNKED, NO_FIELDS, Fields, RequestHead, ResponseHead
 from turnout.proxy.http.names import Mark
 from turnout.proxy.net.queue import Queue
+from turnout.proxy.net.spans import SERVER_ERRORS, SpanLog
 from turnout.proxy.net.timers import NEVER, Timers
 from turnout.proxy.route.retry import IDEMPOTENT_METHODS
 from turnout.proxy.route.table import Table
@@ -30,6 +32,8 @@ from turnout.proxy.telemetry.counters import Counters
 from turnout.proxy.telemetry.layout import HEADER_WORDS, NO_ROUTE_KEY, RECORD_WORDS, Layout, Word, route_keys
 from turnout.proxy.telemetry.layout import ClusterWord as C
 from turnout.proxy.telemetry.layout import EndpointWord as E
+from turnout.proxy.telemetry.trace.record import Record, count_spans, decode_records
+from turnout.proxy.telemetry.trace.sampler import make_sampler
 from turnout.rules import snapshot
 from turnout.rules.resilience import CircuitBreaker, FailureAccrual, Fault, Limits, Retry, RetryBudget
 from turnout.rules.snapshot import Backend, Forward, Listener, Match, Route, Snapshot, ValueMatch, VirtualHost
@@ -37,6 +41,8 @@ from turnout.rules.snapshot import Backend, Forward, Listener, Match, Route, Sna
 REPLAYS, LIMITS, NAMES = 300, (None, None, 1.0), ("a", "b")
 PIECES = bytes(60), b"\0\0\0\0\x32\x0a\1m\x3a" + bytes(50), b"\0\0\0\0\x09\x0a\1m\x3a\1.\x0a\1n"
 """Of bodies: an empty gRPC message, one for the model `m`, and one that names another one later."""
+SAMPLERS = [make_sampler("always_off", 1.0), make_sampler("traceidratio", 0.5), make_sampler("always_on", 1.0)]
+SLOW_S = 0.25
 GAUGES = C.ACTIVE, C.PENDING, C.RETRIES_ACTIVE
 FIELDS = b"x-forwarded-for", b"x-request-id", b"x-envoy-attempt-count", b"x-request-timeout-ms"
 
@@ -214,17 +220,34 @@ class World:
         counters = self.counters = Counters(self.words)
         self.timers = Timers(self.loop, self.clock)
         self.logged: list[Exchange] = []
+        self.ended_at: dict[bytes, float] = {}
+        self.records: list[Record] = []
         self.replays = Replays(REPLAYS)
         fake: Any = self
-        self.services = Services(
-            fake, counters, self.clock, self.clock,
-            lambda exchange, peer, now: self.logged.append(exchange), self.replays, 3.0,
-        )  # fmt: skip
+        tracer = Tracer(SAMPLERS[seed % 3], ("tracecontext",), SLOW_S)
+        self.spans = SpanLog(tracer, self.log, self.take, lambda spans: self.fail(f"{spans} spans were dropped"))
+        self.services = Services(fake, counters, self.clock, self.clock, self.spans.log, self.replays, 3.0)
+        self.services.tracer = tracer
         self.guards = Guards(Buckets(self.words, [], 0), counters, b"", 1)
         self.clients, self.connections, self.idle = list[Client](), list[Connection](), list[Connection]()
         self.clusters, self.ever, self.budgets = dict[str, Cluster](), list[Cluster](), list[Any]()
         self.started, self.loop.now = 0, 1.0
         self.reload()
+
+    # The access log, and records of what is traced
+
+    def log(self, exchange: Any, peer: Any, now: float) -> None:
+        self.logged.append(exchange)
+        self.ended_at[exchange.head.request_id] = now
+
+    def take(self, spans: int, records: bytes) -> None:
+        taken = decode_records(records)
+        assert spans == sum(map(count_spans, taken))
+        self.records += taken
+        self.loop.call_later(0.01, self.spans.on_taken)
+
+    def fail(self, why: str) -> None:
+        raise AssertionError(why)
 
     # Upstreams, and who supervises
 
@@ -409,6 +432,38 @@ class World:
         assert self.words[Word.TUNNELS_ACTIVE] == 0
         assert self.replays.left == REPLAYS
 
+    def assert_records_tell_what_was_logged(self) -> None:
+        self.spans.close()
+        records = {record.request_id: record for record in self.records}
+        assert len(records) == len(self.records), "each exchange once"
+        for exchange in self.logged:
+            record = records.pop(exchange.head.request_id, None)
+            assert (record is not None) == self.is_recorded(exchange), exchange
+            if record is not None:
+                self.assert_told(exchange, record)
+        assert not records
+
+    def is_recorded(self, exchange: Exchange) -> bool:
+        failure, ended_at = exchange.failure, self.ended_at[exchange.head.request_id]
+        return (
+            exchange.trace is not None
+            or exchange.status >= 500
+            or (failure is not None and failure.status >= 500)
+            or exchange.grpc_status in SERVER_ERRORS
+            or (exchange.first_byte_at or ended_at) - exchange.started_at >= SLOW_S
+        )
+
+    def assert_told(self, exchange: Exchange, record: Record) -> None:
+        attempts = record.attempts
+        assert len(attempts) <= exchange.attempts
+        assert record.late == (exchange.trace is None or exchange.trace.late)
+        assert (record.status, record.bytes_sent) == (exchange.status, exchange.bytes_sent)
+        assert record.end == self.ended_at[record.request_id]
+        times = [record.start, *(at for attempt in attempts for at in (attempt.start, attempt.end)), record.end]
+        assert times == sorted(times), "one after the other, and all within the exchange"
+        assert all(attempt.reason for attempt in attempts[:-1]), "but for the last, each says why it was not the answer"
+        assert len({record.span_id, *(attempt.span_id for attempt in attempts)}) == 1 + len(attempts)
+
 
 @pytest.mark.parametrize("seed", range(100))
 def test_whatever_happens_all_is_given_back(seed: int) -> None:
@@ -420,6 +475,7 @@ def test_whatever_happens_all_is_given_back(seed: int) -> None:
     world.loop.run(10.0)  # tunnels too: nobody speaks any more
     assert not world.clients
     world.assert_all_is_given_back()
+    world.assert_records_tell_what_was_logged()
     for client in seen.values():
         if client.head.method not in IDEMPOTENT_METHODS and not is_inference(client.head.method, client.head.path):
             assert len(client.upstreams) <= 1, "what may have come to an endpoint is not sent to another"

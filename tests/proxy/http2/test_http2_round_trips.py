@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 REQUEST = [(b":method", b"POST"), (b":scheme", b"http"), (b":authority", b"a.test"), (b":path", b"/x?y=1")]
@@ -87,6 +87,7 @@ def send_body(session: Any, stream_id: int, pieces: list[bytes], trailers: Any) 
         session.send_trailers(stream_id, trailers)
 
 
+@settings(max_examples=settings.default.max_examples // 3)  # up to eight streams in each
 @given(
     messages=st.lists(st.tuples(FIELDS, BODIES), min_size=1, max_size=8),
     order=st.randoms(use_true_random=False),

@@ -44,9 +44,9 @@ class SnapshotFile:
         """No control plane."""
 
 
-def with_fake_workers(options, source, inheritance=None):
+def with_fake_workers(options, source, **more):
     broken = [sys.executable, "-c", "raise SystemExit(4)"] if "--broken-successor" in sys.argv else None
-    return Supervisor(options, source, worker_command=FAKE_WORKER, successor_command=broken, inheritance=inheritance)
+    return Supervisor(options, source, worker_command=FAKE_WORKER, successor_command=broken, **more)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import os
 import socket
 import sys
 
-from turnout.proxy.cluster.endpoint import Target
+from turnout.proxy.cluster.target import Target
 from turnout.proxy.telemetry.layout import BLOCK_BYTES, BOUNDS_S, CODE_CLASSES, FLAGS, EndpointWord, RouteWord, Word
 from turnout.proxy.worker import messages
 from turnout.proxy.worker.channel import Channel

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from turnout.proxy.cluster.endpoint import State
 from turnout.proxy.cluster.outliers.sample import Sample
+from turnout.proxy.cluster.target import State
 from turnout.proxy.supervisor.health.thresholds import Result
 from turnout.proxy.supervisor.logs import JsonFormatter
 from turnout.proxy.supervisor.states.cluster_states import NO_STANDING, ClusterStates, Standing

@@ -2,7 +2,7 @@
 
 import pytest
 
-from turnout.proxy.cluster.endpoint import State
+from turnout.proxy.cluster.target import State
 from turnout.proxy.supervisor.health.thresholds import Health, Result
 from turnout.rules.resilience import HealthCheck, Probe
 

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 import uvloop
 
-from turnout.proxy.cluster.endpoint import Target
+from turnout.proxy.cluster.target import Target
 from turnout.proxy.worker.channel import Channel
 from turnout.proxy.worker.messages import Configure, Drained, Listen, Message, Resolved, Started
 

@@ -1,6 +1,6 @@
 """What workers are told of a cluster's endpoints, and what the admin shows of them."""
 
-from turnout.proxy.cluster.endpoint import State, Target
+from turnout.proxy.cluster.target import State, Target
 from turnout.proxy.supervisor.counters import Counts
 from turnout.proxy.supervisor.dns import Resolver
 from turnout.proxy.supervisor.dumps import clusters_dump, config_dump

@@ -3,6 +3,7 @@
 import socket
 
 import pytest
+from free_ports import free_port
 
 from turnout.proxy.supervisor.options import Address
 from turnout.proxy.supervisor.sockets import BindError, Sockets, open_sockets
@@ -13,11 +14,6 @@ LOCAL = Address("127.0.0.1", 0)
 
 def listener(name: str, address: str = "", port: int = 0) -> Listener:
     return Listener(name, (), address, port)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return int(sock.getsockname()[1])
 
 
 @pytest.fixture

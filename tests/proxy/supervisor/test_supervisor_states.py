@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 from prometheus_client.parser import text_string_to_metric_families
 
-from turnout.proxy.cluster.endpoint import State
+from turnout.proxy.cluster.target import State
 from turnout.proxy.supervisor.options import Address
 from turnout.proxy.supervisor.states.events import Events
 from turnout.proxy.supervisor.states.states import States

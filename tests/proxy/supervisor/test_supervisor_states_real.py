@@ -30,11 +30,16 @@ class Model:
         self.status = 200
         self.requests = 0
         self.most_at_once = self.at_once = 0
-        self.answers = asyncio.Event()
+        self.checks_waiting = 0
+        self.answers, self.answers_checks = asyncio.Event(), asyncio.Event()
         self.answers.set()
+        self.answers_checks.set()
 
     async def serve(self, request: web.BaseRequest) -> web.Response:
         if request.path == "/ready":
+            self.checks_waiting += 1
+            await self.answers_checks.wait()
+            self.checks_waiting -= 1
             return web.Response()
         self.requests += 1
         self.at_once += 1
@@ -85,25 +90,41 @@ async def test_failures_in_a_row_eject_an_endpoint_and_a_check_brings_it_back(st
     snapshot = with_cluster(
         make_snapshot(), first, second,
         outlier_detection=OutlierDetection(consecutive_5xx=3),
-        health_check=HealthCheck(http=(Probe("/ready"),), interval_s=1.0),
+        health_check=HealthCheck(http=(Probe("/ready"),), interval_s=0.1, timeout_s=60.0),
     )  # fmt: skip
     proxy = start_proxy(snapshot, fault="real", options=QUIET)
     await proxy.ready()
+    bad.answers_checks.clear()
+    await proxy.wait_for(lambda: bad.checks_waiting)  # so none comes back before it may
     assert sorted(await ask(proxy, 6)) == [200] * 3 + [500] * 3
     await proxy.wait_for(lambda: ("ejected", "consecutive_5xx") in happened(proxy))
-    assert await ask(proxy, 4) == [200] * 4
-    await proxy.wait_for(lambda: ("unejected", "consecutive_5xx") in happened(proxy))
+
+    async def asked() -> int:
+        before = bad.requests
+        await ask(proxy, 4)
+        return bad.requests - before
+
+    async def is_left_out() -> bool:
+        return await asked() == 0
+
+    await proxy.wait_for(is_left_out)
+    assert await asked() == 0
+    assert ("unejected", "consecutive_5xx") not in happened(proxy)
     bad.status = 200
-    before = bad.requests
-    await ask(proxy, 4)
-    assert bad.requests == before + 2
+    bad.answers_checks.set()
+    await proxy.wait_for(lambda: ("unejected", "consecutive_5xx") in happened(proxy))
+
+    async def takes_its_turn() -> bool:
+        return await asked() == 2
+
+    await proxy.wait_for(takes_its_turn)
 
 
 async def test_a_half_open_endpoint_gets_one_request_of_all_workers(start_proxy, make_snapshot, start_model):
     _, first = await start_model()
     bad, second = await start_model()
     bad.status = 500
-    accrual = FailureAccrual(consecutive=3, min_s=0.1, jitter=0.0)
+    accrual = FailureAccrual(consecutive=3, min_s=0.5, jitter=0.0)
     snapshot = with_cluster(make_snapshot(), first, second, circuit_breaker=CircuitBreaker(failures=accrual))
     proxy = start_proxy(snapshot, workers=2, fault="real", options=QUIET)
     await proxy.ready()
@@ -112,7 +133,13 @@ async def test_a_half_open_endpoint_gets_one_request_of_all_workers(start_proxy,
         await ask(proxy, 4)
         return ("breaker_open", "") in happened(proxy)
 
+    async def is_left_out() -> bool:
+        before = bad.requests
+        await ask(proxy, 8)
+        return bad.requests == before
+
     await proxy.wait_for(opened)
+    await proxy.wait_for(is_left_out)  # both workers know
     bad.answers.clear()
     bad.most_at_once = 0
     probes = bad.requests
@@ -132,8 +159,12 @@ async def test_a_half_open_endpoint_gets_one_request_of_all_workers(start_proxy,
     await proxy.wait_for(lambda: ("breaker_closed", "") in happened(proxy))
     await asyncio.gather(*slow)
     before = bad.requests
-    await ask(proxy, 8)
-    assert bad.requests > before
+
+    async def is_asked() -> bool:
+        await ask(proxy, 8)
+        return bad.requests > before
+
+    await proxy.wait_for(is_asked)
 
 
 async def test_a_dead_upstream_takes_no_requests_after_its_check_failed(start_proxy, make_snapshot, start_model):

@@ -66,6 +66,14 @@ def add_options(parser: argparse.ArgumentParser, drain_timeout_s: float = Option
     _add_timeouts(parser, worker)
     _add_limits(parser, worker)
     _add_logs(parser, defaults, worker)
+    parser.add_argument(
+        "--trace-slow",
+        metavar="DURATION",
+        type=timeout_s,
+        default=defaults.trace_slow_s,
+        help="where spans are exported (OTEL_EXPORTER_OTLP_ENDPOINT), an answer that takes this long to begin has "
+        f"some, sampled or not (default: {defaults.trace_slow_s:.0f}s)",
+    )
 
 
 def _add_addresses(parser: argparse.ArgumentParser, defaults: ProxyOptions) -> None:
@@ -163,6 +171,7 @@ def options(arguments: argparse.Namespace) -> ProxyOptions:
             max_connections=arguments.max_connections,
         ),
         max_memory_bytes=arguments.max_memory,
+        trace_slow_s=arguments.trace_slow,
         log_level=arguments.log_level,
         log_format=arguments.log_format,
     )
@@ -210,6 +219,7 @@ def command(options: ProxyOptions, source: Iterable[str]) -> list[str]:
         "--drain-timeout": duration_text(worker.drain_timeout_s),
         "--max-connections": worker.max_connections,
         **({"--max-memory": options.max_memory_bytes} if options.max_memory_bytes else {}),
+        "--trace-slow": duration_text(options.trace_slow_s),
         "--log-level": options.log_level,
         "--log-format": options.log_format,
     }

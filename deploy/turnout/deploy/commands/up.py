@@ -69,14 +69,19 @@ def run_demo(arguments: argparse.Namespace) -> int:
     """Run the models and the router; the exit code."""
     from turnout.deploy.demo import plan, runner
     from turnout.deploy.rules import load_snapshot
+    from turnout.proxy.supervisor.tracing.environment import TracingError, read_tracing
     from turnout.rules.examples import examples_path
 
     options = proxy.options(arguments)
+    try:
+        tracing = read_tracing(os.environ, options.trace_slow_s)
+    except TracingError as error:
+        raise Failure(str(error)) from None
     rules = [os.path.abspath(path) for path in arguments.rules or [examples_path() / "canary.yaml"]]
     predictors = plan.plan_predictors(load_snapshot(rules))
     with tempfile.TemporaryDirectory(prefix="turnout-") as folder:
         control = _plan_control(arguments, folder) if arguments.control else None
-        planned = plan.Plan(options, rules, predictors, control)
+        planned = plan.Plan(options, rules, predictors, control, None if tracing is None else tracing.endpoint)
         if any(address.port == 0 for address in planned.addresses()):
             raise UsageError("the demo cannot listen on port 0: it has to tell you where to ask")
         asyncio.run(runner.run_demo(planned))

@@ -67,12 +67,13 @@ class Control(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """All that one demo runs. `rules` are absolute paths."""
+    """All that one demo runs. `rules` are absolute paths; `spans` is the URL that spans go to, None for nowhere."""
 
     options: ProxyOptions
     rules: list[str]
     predictors: list[Predictor]
     control: Control | None = None
+    spans: str | None = None
 
     def routers(self) -> dict[str, ProxyOptions]:
         """The routers by name."""
@@ -138,6 +139,10 @@ class Plan(NamedTuple):
             ]
         split = "the split moves at once" if self.control is None else "the split moves in both routers"
         lines += [f"Edit the rules and save them: {split}. Ctrl-C ends all of it.", ""]
+        if self.spans is None:
+            lines += ["Spans go nowhere: OTEL_EXPORTER_OTLP_ENDPOINT would be the collector to send them to.", ""]
+        else:
+            lines += [f"Spans go to {self.spans}", ""]
         return "\n".join(lines)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import get_args
 
+from turnout.deploy.explain.mirrors import mirror_lines
 from turnout.proxy.route.handling import Faulted, KeyedSplit, Limited, Retried
 from turnout.proxy.route.outcome import Outcome
 from turnout.rules.resilience import QUEUE_TIMEOUT_S, GRPCRetryOn
@@ -27,6 +28,8 @@ def before_backends(outcome: Outcome) -> Iterator[str]:
         yield f"fault     {_fault(outcome.fault)}"
     if outcome.split is not None:
         yield f"split     {_split(outcome.split)}"
+    for mirror in outcome.mirrors:
+        yield from mirror_lines(mirror)
 
 
 def behind_backends(outcome: Outcome) -> Iterator[str]:

@@ -9,28 +9,31 @@ policy is made for the others. Which states they have is the supervisor's to say
 
 from collections.abc import Callable, Collection, Hashable, Iterable
 from math import inf
-from typing import Protocol
+from typing import Final, Protocol
 
 from turnout.proxy.cluster.budget import Budget
-from turnout.proxy.cluster.endpoint import Endpoint, Outcome, State, Streak, Target
+from turnout.proxy.cluster.endpoint import Endpoint, Outcome, Streak
 from turnout.proxy.cluster.lease import Lease
 from turnout.proxy.cluster.limits import Limiter
 from turnout.proxy.cluster.peak_ewma import MAX_PENALTY_S, UNKNOWN, observe_failure, observe_wait
 from turnout.proxy.cluster.picker import make_picker
 from turnout.proxy.cluster.policies import Tables
 from turnout.proxy.cluster.slow_start import factor
+from turnout.proxy.cluster.target import State, Target
 from turnout.proxy.errors import NO_ENDPOINT, OVERFLOW, Failure
 from turnout.proxy.http.hash_key import HashOf, compile_hash_key
 from turnout.proxy.telemetry.counters import Counters
 from turnout.proxy.telemetry.layout import EndpointWord
 from turnout.rules import snapshot
 
-REFRESH_S = 0.1
+REFRESH_S: Final = 0.1
 """How often the weights of endpoints in slow start are made anew."""
 
-_FAILURES, _LOCAL = int(EndpointWord.FAILURES), int(EndpointWord.LOCAL_FAILURES)
-_ABANDONED = int(EndpointWord.ABANDONED)
-_ANSWERS_5XX, _GATEWAY = int(EndpointWord.ANSWERS_5XX), int(EndpointWord.GATEWAY_FAILURES)
+_FAILURES: Final = int(EndpointWord.FAILURES)
+_LOCAL: Final = int(EndpointWord.LOCAL_FAILURES)
+_ABANDONED: Final = int(EndpointWord.ABANDONED)
+_ANSWERS_5XX: Final = int(EndpointWord.ANSWERS_5XX)
+_GATEWAY: Final = int(EndpointWord.GATEWAY_FAILURES)
 
 
 class Supervision(Protocol):

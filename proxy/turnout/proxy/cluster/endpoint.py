@@ -1,8 +1,7 @@
-"""One address that can answer, as one worker sees it: what the supervisor says of it, and what was learnt here."""
+"""One address that can answer, as one worker sees it: what was learnt of it here."""
 
-from enum import Enum, IntEnum
-
-import msgspec
+from enum import Enum
+from typing import Final
 
 
 class Outcome(Enum):
@@ -21,7 +20,7 @@ class Outcome(Enum):
     """The client left, or something of ours went wrong."""
 
 
-_GATEWAY = frozenset({502, 503, 504})
+_GATEWAY: Final = frozenset({502, 503, 504})
 
 
 def judge_status(status: int) -> Outcome:
@@ -31,41 +30,6 @@ def judge_status(status: int) -> Outcome:
     if status < 500:
         return Outcome.REFUSED
     return Outcome.GATEWAY if status in _GATEWAY else Outcome.ANSWER_5XX
-
-
-class State(IntEnum):
-    """Whether an endpoint gets requests, and if not, why. Only AVAILABLE does; HALF_OPEN gets one."""
-
-    AVAILABLE = 0
-    UNHEALTHY = 1
-    """The control plane says so."""
-    FAILED_CHECK = 2
-    """An active health check says so, or has not said otherwise yet."""
-    WARMING = 3
-    """The warm check has not been answered yet."""
-    EJECTED = 4
-    """Outlier detection."""
-    OPEN = 5
-    """Its circuit breaker."""
-    HALF_OPEN = 6
-
-
-class Target(msgspec.Struct, frozen=True, array_like=True):
-    """An endpoint as the supervisor tells it to workers: an address, and what `snapshot.Endpoint` says of it.
-
-    `record` is the offset of its counters. `probe_slot` is the worker that may send the one request of a half-open
-    endpoint, `since` when slow start began (the monotonic clock, which all processes share; 0: it is over or none).
-    """
-
-    address: str
-    port: int
-    record: int
-    weight: int = 1
-    priority: int = 0
-    locality: str = ""
-    state: State = State.AVAILABLE
-    probe_slot: int = -1
-    since: float = 0.0
 
 
 class Endpoint:

@@ -14,7 +14,7 @@ Linkerd's `failure-accrual: consecutive`. Owned by the supervisor, so there is o
 
 from collections.abc import Callable, Collection
 
-from turnout.proxy.cluster.endpoint import State
+from turnout.proxy.cluster.target import State
 from turnout.rules.resilience import FailureAccrual
 
 PROBE_WAIT_S = 1.0

@@ -14,19 +14,20 @@ Rules:
 
 from collections.abc import Sequence
 from math import log2
+from typing import Final
 
-CLASSES = 20
+CLASSES: Final = 20
 """Below 256 B, below 512 B, …, 64 MiB and more."""
-CELL_WORDS = 3
-CELLS_WORDS = CLASSES * CELL_WORDS
-STEPS = 256
+CELL_WORDS: Final = 3
+CELLS_WORDS: Final = CLASSES * CELL_WORDS
+STEPS: Final = 256
 """Steps per doubling: 0.3 %."""
 
 Cells = dict[int, tuple[int, int, int]]
 """(count, sum, sum of squares) by size class, where there were any requests."""
 
-_SMALLEST_BITS = 8
-_CLASS_OF_BITS = tuple(min(max(0, bits - _SMALLEST_BITS), CLASSES - 1) for bits in range(65))
+_SMALLEST_BITS: Final = 8
+_CLASS_OF_BITS: Final = tuple(min(max(0, bits - _SMALLEST_BITS), CLASSES - 1) for bits in range(65))
 
 
 def size_class(body_bytes: int) -> int:

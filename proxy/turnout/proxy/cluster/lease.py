@@ -3,7 +3,7 @@
 It is on the path of every request: what a cluster does not ask for is not done, and trouble is the cluster's to judge.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from turnout.proxy.cluster.endpoint import Endpoint, Outcome
 from turnout.proxy.cluster.latency import record_latency, size_class
@@ -13,11 +13,14 @@ from turnout.proxy.telemetry.layout import ClusterWord, EndpointWord
 if TYPE_CHECKING:
     from turnout.proxy.cluster.cluster import Cluster
 
-_ACTIVE, _REQUESTS, _LATENCY = int(EndpointWord.ACTIVE), int(EndpointWord.REQUESTS), int(EndpointWord.LATENCY)
-_CLUSTER_ACTIVE, _PENDING = int(ClusterWord.ACTIVE), int(ClusterWord.PENDING)
-_OK = Outcome.OK
+_ACTIVE: Final = int(EndpointWord.ACTIVE)
+_REQUESTS: Final = int(EndpointWord.REQUESTS)
+_LATENCY: Final = int(EndpointWord.LATENCY)
+_CLUSTER_ACTIVE: Final = int(ClusterWord.ACTIVE)
+_PENDING: Final = int(ClusterWord.PENDING)
+_OK: Final = Outcome.OK
 
-SAMPLE_EVERY_S = 0.001
+SAMPLE_EVERY_S: Final = 0.001
 """Of an endpoint's first-byte times at most a thousand a second are kept at each worker: more tell nothing more."""
 
 

@@ -10,6 +10,7 @@
 
 from collections.abc import Callable, Iterable
 from math import inf
+from typing import Final
 
 from msgspec.structs import replace
 
@@ -17,12 +18,12 @@ from turnout.proxy.telemetry.counters import Counters
 from turnout.proxy.telemetry.layout import ClusterWord, EndpointWord
 from turnout.rules.resilience import CircuitBreaker, Limits
 
-MAX_PENDING = 1_024
+MAX_PENDING: Final = 1_024
 """Of a queue whose length is not said (Envoy's default for `max_pending_requests`): no queue is without a bound."""
 
-_ENDPOINT_ACTIVE = int(EndpointWord.ACTIVE)
-_ENDPOINT_CONNECTIONS = int(EndpointWord.CONNECTIONS_ACTIVE)
-_NO_LIMITS = Limits()
+_ENDPOINT_ACTIVE: Final = int(EndpointWord.ACTIVE)
+_ENDPOINT_CONNECTIONS: Final = int(EndpointWord.CONNECTIONS_ACTIVE)
+_NO_LIMITS: Final = Limits()
 
 
 class Limiter:

@@ -22,19 +22,20 @@ estimate.
 
 from collections.abc import Callable, Sequence
 from math import exp
+from typing import Final
 
 from turnout.proxy.cluster.draw import draw
 from turnout.proxy.cluster.endpoint import Endpoint
 
-UNKNOWN = -1.0
+UNKNOWN: Final = -1.0
 """`ewma_s` of an endpoint that has not answered; -2, -4 … if it failed."""
-LEAST_RTT_S = 1e-5
+LEAST_RTT_S: Final = 1e-5
 """No endpoint costs nothing, however coarse the clock: requests in flight must count."""
-FAILURE_FACTOR = 2.0
-MAX_FAILURE_FACTOR = 64.0
-NEGLIGIBLE = 0.001
+FAILURE_FACTOR: Final = 2.0
+MAX_FAILURE_FACTOR: Final = 64.0
+NEGLIGIBLE: Final = 0.001
 """Of the decay time: what is no older than this has not faded."""
-MAX_PENALTY_S = 3600.0
+MAX_PENALTY_S: Final = 3600.0
 """Failures alone raise an estimate to here at most: above the cost of a live endpoint with many long answers in flight
 (40 of 10 s are 400), so that a dead one never looks like the better choice; it fades within 10 decay times."""
 

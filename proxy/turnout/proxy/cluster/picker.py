@@ -8,12 +8,13 @@ their first health check: a pool that grows is not ill, and its load need not go
 
 from collections.abc import Callable, Sequence
 
-from turnout.proxy.cluster.endpoint import Endpoint, State, Target
+from turnout.proxy.cluster.endpoint import Endpoint
 from turnout.proxy.cluster.localities import Localities, effective_weight
 from turnout.proxy.cluster.policies import Tables, make_policy
 from turnout.proxy.cluster.policy import Policy
 from turnout.proxy.cluster.priorities import Priorities, deal_load, deal_panic_load, find_panic
 from turnout.proxy.cluster.round_robin import RoundRobin
+from turnout.proxy.cluster.target import State, Target
 from turnout.rules.resilience import LoadBalancing
 
 Member = tuple[Target, Endpoint]

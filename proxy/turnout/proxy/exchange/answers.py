@@ -6,7 +6,7 @@ import msgspec
 
 from turnout.proxy.errors import Failure, Flag
 from turnout.proxy.http import grpc
-from turnout.proxy.http.head import NO_FIELDS, Fields, ResponseHead
+from turnout.proxy.http.head import NO_FIELDS, Fields, RequestHead, ResponseHead
 from turnout.proxy.route.edits import Edits
 
 _WITHOUT_BODY = frozenset({204, 205, 304})
@@ -14,23 +14,24 @@ _OVERLOADED = frozenset({Flag.UO, Flag.OM})
 Answer = tuple[ResponseHead, bytes]
 
 
-def make_error(failure: Failure, request_id: bytes, reason: str, fields: Fields = NO_FIELDS) -> Answer:
+def make_error(failure: Failure, request: RequestHead, reason: str, fields: Fields = NO_FIELDS) -> Answer:
     """The answer to a failure, with `x-envoy-overloaded` where there was too much of something (Envoy)."""
     head = ResponseHead([(b"content-type", b"application/json"), *fields], failure.status)
     _tell_overload(head, failure)
-    return head, encode_error(failure, request_id, reason)
+    return head, encode_error(failure, request, reason)
 
 
-def make_grpc_error(failure: Failure, request_id: bytes, reason: str, fields: Fields = NO_FIELDS) -> Answer:
+def make_grpc_error(failure: Failure, request: RequestHead, reason: str, fields: Fields = NO_FIELDS) -> Answer:
     """The same for a gRPC call: a 200 without messages (trailers-only) that has a status."""
-    head = ResponseHead([grpc.CONTENT_TYPE, *describe_grpc(failure, request_id, reason), *fields], 200)
+    head = ResponseHead([grpc.CONTENT_TYPE, *describe_grpc(failure, request, reason), *fields], 200)
     _tell_overload(head, failure)
     return head, b""
 
 
-def describe_grpc(failure: Failure, request_id: bytes, reason: str) -> Fields:
+def describe_grpc(failure: Failure, request: RequestHead, reason: str) -> Fields:
     """`grpc-status` and `grpc-message` of a failure."""
-    text = f"{_explain(failure, reason)} ({failure.flag}, request {request_id.decode('latin-1')})"
+    trace = f", trace {request.trace_id.decode()}" if request.traceparent else ""
+    text = f"{_explain(failure, reason)} ({failure.flag}, request {request.request_id.decode('latin-1')}{trace})"
     return grpc.status_fields(grpc_status(failure), text)
 
 
@@ -55,13 +56,15 @@ def make_direct(status: int, body: bytes, edits: Sequence[Edits]) -> Answer:
     return head, body
 
 
-def encode_error(failure: Failure, request_id: bytes, reason: str) -> bytes:
-    """The body of an error answer: `{"error": {"flag", "status", "message", "request_id"}}`."""
+def encode_error(failure: Failure, request: RequestHead, reason: str) -> bytes:
+    """The body of an error answer: `{"error": {"flag", "status", "message", "request_id", "trace_id"}}`; a request that
+    belongs to no trace has an empty one."""
     error = {
         "flag": str(failure.flag),
         "status": failure.status,
         "message": _explain(failure, reason),
-        "request_id": request_id.decode("latin-1"),
+        "request_id": request.request_id.decode("latin-1"),
+        "trace_id": request.trace_id.decode(),
     }
     return msgspec.json.encode({"error": error}) + b"\n"
 

@@ -8,6 +8,8 @@
 The body of the request is in `_kept` while it may be needed once more, and in `_held` while there is nobody to take it.
 """
 
+from typing import Final
+
 from turnout.proxy import errors
 from turnout.proxy.cluster.cluster import Cluster
 from turnout.proxy.cluster.endpoint import Outcome
@@ -16,13 +18,14 @@ from turnout.proxy.errors import Failure
 from turnout.proxy.exchange.ending import Ending
 from turnout.proxy.exchange.retrying import Retrying
 from turnout.proxy.exchange.sides import Upstream
+from turnout.proxy.filters.tracing import Tracer
 from turnout.proxy.http.deadline import set_timeout
 from turnout.proxy.http.head import Data
 from turnout.proxy.route.entry import Entry
 from turnout.proxy.route.retry import DEFAULT_POLICY, RetryPolicy
 from turnout.proxy.telemetry.layout import ClusterWord
 
-PROBE_UPLOAD_S = 1.0
+PROBE_UPLOAD_S: Final = 1.0
 """How long the request that decides on a breaker may take to come."""
 
 
@@ -56,6 +59,8 @@ class Attempts(Ending):
             assert self._downstream is not None
             if self._downstream.wake > now + entry.attempt_timeout_s:
                 self._downstream.wake_at(self.next_deadline())
+        if self.trace is not None:
+            self.trace.begin_attempt(self.head, cluster, lease.endpoint, now)
         if upstream is not None:
             body = self._kept if self._held is None else self._release_held()
             assert body is not None
@@ -63,7 +68,7 @@ class Attempts(Ending):
         else:
             self._hold(self._kept)
             self._waiting_since = services.clock()
-            self._connecting = services.upstreams.connect(self, cluster, lease)  # type: ignore[arg-type]
+            self._connecting = services.upstreams.connect(self, cluster, lease)
 
     def _spare_connection(self, cluster: Cluster, lease: Lease, now: float) -> Lease:
         """No more connections may be made: perhaps another endpoint has one that idles. If they all idle at other
@@ -79,7 +84,7 @@ class Attempts(Ending):
         self._upstream = upstream
         # Before the write: it wakes the upstream, and on a busy machine that may run before we do again.
         self._waiting_since = self._services.clock()
-        upstream.send_request(self, self.head, data, self._request_ended)  # type: ignore[arg-type]
+        upstream.send_request(self, self.head, data, self._request_ended)
 
     def _tell_upstream(self, entry: Entry, attempt: int, now: float) -> None:
         """Which attempt it is, and how long its answer is waited for."""
@@ -103,6 +108,8 @@ class Attempts(Ending):
         self._connecting = None
         self.active_at = now = self._services.clock()
         self._stop_waiting(now)
+        if self.trace is not None:
+            self.trace.on_connected(now)
         self._send(upstream, self._release_held())
 
     def on_connect_failed(self, reason: str) -> None:
@@ -119,6 +126,8 @@ class Attempts(Ending):
         elif cluster.may_wait and queue is not None and queue.join(self, self._queue_until(entry, now), now):
             self._queued = True
             self._hold(self._kept)
+            if self.trace is not None:
+                self.trace.on_moment("queued", now)
         else:
             self._overflow(errors.OVERFLOW)
 
@@ -131,6 +140,8 @@ class Attempts(Ending):
         """It has waited for a limit, and may go."""
         self._queued = False
         self.active_at = now = self._services.clock()
+        if self.trace is not None:
+            self.trace.on_moment("dequeued", now)
         entry = self.entry
         assert entry is not None
         if self._request_deadline or entry.backend_timeout_s:
@@ -186,7 +197,7 @@ class Attempts(Ending):
             self._fail(failure)
         else:
             self._drop_upstream()
-            self._try_again(Outcome.LOCAL, f"{failure.flag} {reason or failure.message}", delay_s)
+            self._try_again(Outcome.LOCAL, 0, f"{failure.flag} {reason or failure.message}", delay_s)
 
     def _find_delay(self, failure: Failure, sent: bool) -> float | None:
         """How long to wait for the next attempt after a failure; None if there is none."""
@@ -202,8 +213,8 @@ class Attempts(Ending):
             retrying = self._retrying = Retrying(policy, self._budgets, self._cluster, replays, self._kept)
         return retrying
 
-    def _try_again(self, outcome: Outcome, reason: str, delay_s: float) -> None:
-        """Another attempt, after `delay_s`."""
+    def _try_again(self, outcome: Outcome, status: int, reason: str, delay_s: float) -> None:
+        """Another attempt, after `delay_s`; `status` is that of the answer that was not wanted, 0 if there was none."""
         lease, retrying = self.lease, self._retrying
         assert lease is not None
         assert retrying is not None
@@ -211,6 +222,8 @@ class Attempts(Ending):
         self._stop_waiting(now)
         self._upstream_deadline = self._first_byte_deadline = self._queue_deadline = 0.0
         self.lease = self._grpc = None
+        if self._services.tracer is not None:
+            self._end_traced(self._services.tracer, lease, status, reason, now)
         lease.release(outcome, now, now - self.attempt_at)
         retrying.begin(lease.endpoint, reason, now)
         if self._held is None:
@@ -219,6 +232,14 @@ class Attempts(Ending):
             self._wait(now + delay_s, self._attempt_again)
         else:
             self._attempt_again()
+
+    def _end_traced(self, tracer: Tracer, lease: Lease, status: int, reason: str, now: float) -> None:
+        """What is tried again is recorded from here on, whatever was decided."""
+        trace = self.trace
+        if trace is None:
+            trace = self.trace = tracer.begin_late(self.head)
+            trace.begin_attempt(self.head, self._cluster, lease.endpoint, self.attempt_at)
+        trace.end_attempt(status, reason, now)
 
     def _attempt_again(self) -> None:
         entry, now = self.entry, self.active_at

@@ -3,6 +3,8 @@
 The lowest layer, for whatever is done above may fail.
 """
 
+from typing import Final
+
 from turnout.proxy.cluster.endpoint import Outcome, judge_status
 from turnout.proxy.errors import Failure
 from turnout.proxy.exchange.answers import describe_grpc, grpc_status, make_error, make_grpc_error
@@ -10,10 +12,11 @@ from turnout.proxy.exchange.grpc_answer import judge
 from turnout.proxy.exchange.state import ExchangeState
 from turnout.proxy.http.grpc import from_http
 from turnout.proxy.http.head import NO_FIELDS, Fields, ResponseHead
+from turnout.proxy.shadow.tap import Tap
 from turnout.proxy.telemetry.layout import RouteWord, Word
 
-_GRPC = int(RouteWord.GRPC)
-_OK = Outcome.OK
+_GRPC: Final = int(RouteWord.GRPC)
+_OK: Final = Outcome.OK
 
 
 class Ending(ExchangeState):
@@ -32,11 +35,11 @@ class Ending(ExchangeState):
             assert self._downstream is not None
             # Trailers would wait behind what a client does not take.
             tells = head.grpc and not self._blocked_by_client
-            self._downstream.abort(describe_grpc(failure, head.request_id, self.reason) if tells else NO_FIELDS)
+            self._downstream.abort(describe_grpc(failure, head, self.reason) if tells else NO_FIELDS)
             self._finish()
         else:
             make = make_grpc_error if head.grpc else make_error
-            self._answer(*make(failure, head.request_id, self.reason, fields), close=failure.close)
+            self._answer(*make(failure, head, self.reason, fields), close=failure.close)
 
     def _answer(self, head: ResponseHead, body: bytes, *, close: bool) -> None:
         head.length = len(body)
@@ -77,6 +80,8 @@ class Ending(ExchangeState):
             if self.head.grpc:
                 outcome = self._judge_call(outcome)
             lease.release(outcome, now, now - self.attempt_at)
+        if self._tap is not None:
+            self._end_tap(self._tap, now)
         if self._budgets:
             for budget in self._budgets:
                 budget.on_request_end()
@@ -98,6 +103,16 @@ class Ending(ExchangeState):
         assert downstream is not None
         services.log(self, downstream.peer, now)
         downstream.on_exchange_done(self._request_ended, now)
+
+    def _end_tap(self, tap: Tap, now: float) -> None:
+        """Tell of the end to those who copy the request: also of one that failed, and how long it was waited for."""
+        self._tap = None
+        failure, waited_s = self.failure, now - self.attempt_at
+        if self.first_byte_at:
+            waited_s = self.first_byte_at - self.attempt_at
+        elif failure is None or failure.who != "upstream":
+            waited_s = -1.0
+        tap.on_end(self.status, "answered" if failure is None else str(failure.flag), waited_s, now - self.attempt_at)
 
     def _judge_call(self, outcome: Outcome) -> Outcome:
         """A gRPC answer tells by its status how it went."""

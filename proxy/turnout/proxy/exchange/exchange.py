@@ -44,6 +44,8 @@ class Exchange(Routing):
             self.refuse(errors.OVERLOADED)
             return
         apply_request_filters(head, downstream.peer)
+        if self._services.tracer is not None:
+            self.trace = self._services.tracer.begin(head)
         if self._scope.table.reads_model:
             self._model = model = begin_model(head)
             if model is not None:
@@ -63,6 +65,8 @@ class Exchange(Routing):
             if self._kept is not None:
                 self._keep(data)
             self._upstream.send_body(data, end)
+        if self._tap is not None:
+            self._tap.on_body(data, end)
 
     def _read_model(self, model: ModelWait, data: Data) -> bool:
         """Show the body to who reads the model of it; whether that is all there is to be done with it now."""
@@ -114,6 +118,8 @@ class Exchange(Routing):
         """There is no (complete) request: it is malformed, or did not come in time."""
         if not self.head.request_id:
             ensure_request_id(self.head, None)
+            if self._services.tracer is not None:
+                self.trace = self._services.tracer.begin(self.head)
         self.reason = reason
         self._fail(failure)
 

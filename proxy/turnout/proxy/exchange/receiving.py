@@ -46,6 +46,8 @@ class Receiving(Attempts):
             self.lease.on_answer(now, now - self.attempt_at, self.bytes_received)
         if data:
             self.bytes_sent = len(data)
+        if self._tap is not None:
+            self._tap.on_answer(head, data, now - self.attempt_at)
         share, downstream = self.share, self._downstream
         assert share is not None
         assert downstream is not None
@@ -70,6 +72,8 @@ class Receiving(Attempts):
                 assert self.lease is not None
                 self.lease.on_answer(now, now - self.attempt_at, self.bytes_received)
         self.bytes_sent += len(data)
+        if self._tap is not None:
+            self._tap.on_answer_body(data)
         if end:
             self._stop_waiting(now)
         if self._downstream is not None:
@@ -156,7 +160,8 @@ class Receiving(Attempts):
         self._grpc = answer
         if policy is None or not policy.grpc_statuses:
             return False
-        if end or answer.head.status != 200:
+        # Behind a message a status is final, also where both come in one piece.
+        if answer.head.status != 200 or (end and not data):
             return self._is_status_retried(policy, answer, end)
         if data or not self._request_ended:
             return False
@@ -193,5 +198,5 @@ class Receiving(Attempts):
             upstream.give_back(now)
         else:
             upstream.abort()
-        self._try_again(outcome, reason, delay_s)
+        self._try_again(outcome, head.status, reason, delay_s)
         return True

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Sequence
 from functools import partial
+from typing import Final
 
 from turnout.proxy import errors
 from turnout.proxy.cluster.cluster import Cluster
@@ -20,9 +21,10 @@ from turnout.proxy.route.edits import Edits
 from turnout.proxy.route.entry import Entry
 from turnout.proxy.route.rewrite import apply_rewrite, make_location
 from turnout.proxy.route.split import Share, Split
+from turnout.proxy.shadow.tap import Tap
 from turnout.rules.snapshot import Redirect
 
-_TIMED = int(Mark.STEERING | Mark.GRPC_TIMEOUT)
+_TIMED: Final = int(Mark.STEERING | Mark.GRPC_TIMEOUT)
 """Fields by which a client may say how long it waits."""
 
 
@@ -126,7 +128,21 @@ class Routing(Receiving):
             self._prepare(entry, cluster, now)
         if downstream.wake > now + self._idle_timeout_s:
             downstream.wake_at(self.next_deadline())
+        if entry.taps is None:
+            self._attempt(now)
+        else:
+            self._attempt_tapped(entry, data, now)
+
+    def _attempt_tapped(self, entry: Entry, data: Data, now: float) -> None:
+        """The same for a request that may be copied: that is decided first, and done last."""
+        downstream = self._downstream
+        assert downstream is not None
+        address = downstream.peer.address
+        tap: Tap | None = entry.taps.begin(self.head, address, self._scope.clusters, self._cluster, now, self.trace)
+        self._tap = tap
         self._attempt(now)
+        if tap is not None:
+            tap.start(data, self._request_ended)
 
     def _choose_for(self, split: Split, key: HashOf) -> Share:
         """The backend that the request's key stays with; by chance, if it has none."""

@@ -7,12 +7,12 @@ from turnout.proxy.cluster.cluster import Cluster
 from turnout.proxy.cluster.endpoint import Endpoint
 from turnout.proxy.cluster.lease import Lease
 from turnout.proxy.filters.peer import Peer
+from turnout.proxy.filters.tracing import Tracer
 from turnout.proxy.http.head import NO_FIELDS, Data, Fields, RequestHead, ResponseHead
 from turnout.proxy.route.table import Table
 from turnout.proxy.telemetry.counters import Counters
 
 if TYPE_CHECKING:
-    from turnout.proxy.exchange.exchange import Exchange
     from turnout.proxy.exchange.state import ExchangeState
 
 
@@ -48,10 +48,57 @@ class Downstream(Protocol):
     def wake_at(self, deadline: float) -> None: ...
 
 
-class Upstream(Protocol):
-    """The endpoint's side: one connection, lent to one exchange."""
+class Requester:
+    """Who asks an endpoint: an exchange, or a shadow of one. What it is told by who makes connections, and by its own.
 
-    def send_request(self, exchange: "Exchange", head: RequestHead, data: Data, end: bool) -> None: ...
+    No protocol, but a class to inherit from: who calls it is compiled, and calls a class directly. `tunnel`: what comes
+    is no answer any more, but the bytes of a tunnel.
+    """
+
+    __slots__ = ("head", "tunnel")
+
+    def __init__(self, head: RequestHead) -> None:
+        self.head = head
+        self.tunnel = False
+
+    def on_upstream_ready(self, upstream: "Upstream") -> None:
+        """The connection that was made for it is there."""
+        raise NotImplementedError
+
+    def on_connect_failed(self, reason: str) -> None:
+        raise NotImplementedError
+
+    def on_interim(self, head: ResponseHead) -> None:
+        """100 or 103, or the 101 that makes a tunnel of it."""
+        raise NotImplementedError
+
+    def on_response(self, head: ResponseHead, data: Data, end: bool) -> None:
+        """The answer's head, and some (`end`: all) of its body."""
+        raise NotImplementedError
+
+    def on_response_body(self, data: Data, end: bool) -> None:
+        raise NotImplementedError
+
+    def on_upstream_tunnel_data(self, data: bytes) -> None:
+        raise NotImplementedError
+
+    def on_upstream_gone(self, reason: str, sent: bool) -> None:
+        """The upstream closed or broke before the answer was complete. `sent`: some of the request may have come to
+        it."""
+        raise NotImplementedError
+
+    def on_upstream_malformed(self, reason: str) -> None:
+        raise NotImplementedError
+
+    def on_upstream_blocked(self, blocked: bool) -> None:
+        """The upstream reads slower than it is written to, or no longer so."""
+        raise NotImplementedError
+
+
+class Upstream(Protocol):
+    """The endpoint's side: one connection, lent to one exchange or shadow."""
+
+    def send_request(self, exchange: Requester, head: RequestHead, data: Data, end: bool) -> None: ...
 
     def send_body(self, data: Data, end: bool) -> None: ...
 
@@ -69,7 +116,7 @@ class Upstream(Protocol):
 
 
 class Connecting(Protocol):
-    """A connection that is being made for an exchange."""
+    """A connection that is being made for somebody."""
 
     def cancel(self) -> object: ...
 
@@ -79,7 +126,7 @@ class Upstreams(Protocol):
 
     def borrow(self, lease: Lease, now: float) -> Upstream | None: ...
 
-    def connect(self, exchange: "Exchange", cluster: Cluster, lease: Lease) -> Connecting: ...
+    def connect(self, exchange: Requester, cluster: Cluster, lease: Lease) -> Connecting: ...
 
     def may_connect(self, cluster: Cluster, lease: Lease) -> bool:
         """Whether the cluster's limits allow a `connect`."""
@@ -100,11 +147,11 @@ class Replays:
 class Services:
     """What all exchanges of a worker share. `overloaded`: new requests are refused, for want of memory.
 
-    `wall` is the clock of the wall, for dates in fields.
+    `wall` is the clock of the wall, for dates in fields. `tracer` is None where no spans are exported.
     """
 
     __slots__ = (
-        "clock", "counters", "idle_timeout_s", "log", "overloaded", "replays", "upstreams", "wall",
+        "clock", "counters", "idle_timeout_s", "log", "overloaded", "replays", "tracer", "upstreams", "wall",
     )  # fmt: skip
 
     def __init__(
@@ -125,6 +172,7 @@ class Services:
         self.replays = replays
         self.idle_timeout_s = idle_timeout_s
         self.overloaded = False
+        self.tracer: Tracer | None = None
 
 
 class Scope:

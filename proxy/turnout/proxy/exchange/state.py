@@ -10,22 +10,25 @@ from turnout.proxy.errors import Failure
 from turnout.proxy.exchange.grpc_answer import GrpcAnswer
 from turnout.proxy.exchange.model_wait import ModelWait
 from turnout.proxy.exchange.retrying import Retrying
-from turnout.proxy.exchange.sides import Connecting, Downstream, Scope, Services, Upstream
+from turnout.proxy.exchange.sides import Connecting, Downstream, Requester, Scope, Services, Upstream
+from turnout.proxy.filters.tracing import Trace
 from turnout.proxy.http.head import Data, RequestHead
 from turnout.proxy.route.entry import Entry
 from turnout.proxy.route.split import Share
+from turnout.proxy.shadow.tap import Tap
 
 
-class ExchangeState:
+class ExchangeState(Requester):
     """All attributes of an exchange. A layer adds none: one place to look, and one `__init__` to pay for."""
 
     __slots__ = (
         "_blocked_by_client", "_blocked_by_upstream", "_budgets", "_cluster", "_connecting", "_downstream",
         "_first_byte_deadline", "_grpc", "_hash", "_held", "_idle_timeout_s", "_kept", "_model", "_own_authority",
         "_queue_deadline", "_queued", "_record", "_request_deadline", "_request_ended", "_resume", "_resume_at",
-        "_retrying", "_scope", "_services", "_total_failure", "_upstream", "_upstream_deadline", "_waiting_since",
-        "active_at", "attempt_at", "bytes_received", "bytes_sent", "done", "entry", "failure", "first_byte_at", "flag",
-        "grpc_status", "head", "lease", "reason", "share", "started_at", "status", "target", "tunnel", "upstream_s",
+        "_retrying", "_scope", "_services", "_tap", "_total_failure", "_upstream", "_upstream_deadline",
+        "_waiting_since", "active_at", "attempt_at", "bytes_received", "bytes_sent", "done", "entry", "failure",
+        "first_byte_at", "flag", "grpc_status", "lease", "reason", "share", "started_at", "status", "target", "trace",
+        "upstream_s",
     )  # fmt: skip
 
     _cluster: Cluster
@@ -44,6 +47,7 @@ class ExchangeState:
         self._budgets: Sequence[Budget] = ()
         self._kept: Data | None = None
         self._model: ModelWait | None = None
+        self._tap: Tap | None = None
         self._resume: Callable[[], None] | None = None
         self._record = scope.no_route_record
         self._request_deadline = self._upstream_deadline = self._first_byte_deadline = self._resume_at = 0.0
@@ -57,6 +61,7 @@ class ExchangeState:
         self.entry: Entry | None = None
         self.share: Share | None = None
         self.failure: Failure | None = None
+        self.trace: Trace | None = None
         self.flag = 0
         self.grpc_status = -1
         self.reason = ""
@@ -70,6 +75,16 @@ class ExchangeState:
     def __repr__(self) -> str:
         state = "done" if self.done else "tunnel" if self.tunnel else "answering" if self.status else "waiting"
         return f"<Exchange {self.head.method.decode()} {self.head.path.decode('latin-1')} {state}>"
+
+    @property
+    def cluster(self) -> Cluster:
+        """Where it went; only if there is a `lease`, or was."""
+        return self._cluster
+
+    @property
+    def version(self) -> str:
+        """That of the Snapshot by which it was judged."""
+        return self._scope.version
 
     @property
     def attempts(self) -> int:

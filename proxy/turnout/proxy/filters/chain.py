@@ -3,6 +3,7 @@ match and is compiled into the route; these hold for every request.
 """
 
 from collections.abc import Callable
+from typing import Final
 
 from turnout.proxy.filters.client_cert import set_client_cert
 from turnout.proxy.filters.forwarded import append_forwarded
@@ -19,7 +20,7 @@ REQUEST_FILTERS: tuple[Callable[[RequestHead, Peer], None], ...] = (
     ensure_request_id,  # last: from here on an answer can name the request
 )
 
-_TOUCHED = int(Mark.STEERING | Mark.FORWARDED_FOR | Mark.FORWARDED_PROTO | Mark.REQUEST_ID | Mark.CLIENT_CERT)
+_TOUCHED: Final = int(Mark.STEERING | Mark.FORWARDED_FOR | Mark.FORWARDED_PROTO | Mark.REQUEST_ID | Mark.CLIENT_CERT)
 
 
 def apply_request_filters(head: RequestHead, peer: Peer) -> None:

@@ -1,11 +1,14 @@
 """Forwarding fields: the peer is appended to X-Forwarded-For, X-Forwarded-Proto is set (Envoy `use_remote_address`)."""
 
+from typing import Final
+
 from turnout.proxy.filters.peer import Peer
 from turnout.proxy.http.head import RequestHead
 from turnout.proxy.http.names import Mark
 
-_FOR, _PROTO = int(Mark.FORWARDED_FOR), int(Mark.FORWARDED_PROTO)
-_FOR_FIELD = b"\r\nx-forwarded-for: "
+_FOR: Final = int(Mark.FORWARDED_FOR)
+_PROTO: Final = int(Mark.FORWARDED_PROTO)
+_FOR_FIELD: Final = b"\r\nx-forwarded-for: "
 
 
 def append_forwarded(head: RequestHead, peer: Peer) -> None:

@@ -1,5 +1,7 @@
 """Who is on the other side of a downstream connection."""
 
+from typing import Final
+
 from turnout.proxy.http.head import Fields, read_block
 from turnout.proxy.telemetry.access_log import escape
 
@@ -33,5 +35,5 @@ class Peer:
         """What is added so, read; without the id."""
 
 
-UNKNOWN = Peer(b"", trusted=False)
+UNKNOWN: Final = Peer(b"", trusted=False)
 """Of a connection that is not made yet."""

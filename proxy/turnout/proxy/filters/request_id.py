@@ -1,13 +1,14 @@
 """Every request has an id: the one it came with, or a new one of 128 random bits."""
 
 from random import getrandbits
+from typing import Final
 
 from turnout.proxy.filters.peer import Peer
 from turnout.proxy.http.head import RequestHead
 from turnout.proxy.http.names import Mark
 
-_REQUEST_ID = int(Mark.REQUEST_ID)
-MAX_BYTES = 256
+_REQUEST_ID: Final = int(Mark.REQUEST_ID)
+MAX_BYTES: Final = 256
 
 
 def ensure_request_id(head: RequestHead, peer: Peer | None) -> None:

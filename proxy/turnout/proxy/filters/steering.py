@@ -1,12 +1,14 @@
 """Fields that steer the proxy are believed from trusted peers only; from others they are dropped."""
 
+from typing import Final
+
 from turnout.proxy.filters.peer import Peer
 from turnout.proxy.http.head import RequestHead
 from turnout.proxy.http.names import MODEL_NAME, MODEL_VERSION, REQUEST_MARKS, STEERING_PREFIXES, Mark
 
-_STEERING = int(Mark.STEERING)
-_NAMES = frozenset(name for name, mark in REQUEST_MARKS.items() if mark == Mark.STEERING)
-_MODEL = frozenset({MODEL_NAME, MODEL_VERSION})
+_STEERING: Final = int(Mark.STEERING)
+_NAMES: Final = frozenset(name for name, mark in REQUEST_MARKS.items() if mark == Mark.STEERING)
+_MODEL: Final = frozenset({MODEL_NAME, MODEL_VERSION})
 
 
 def drop_steering(head: RequestHead, peer: Peer) -> None:

@@ -8,6 +8,7 @@ attributes, and the codec that writes the message frames it anew.
 
 import re
 from collections.abc import Collection, Iterable
+from typing import Final
 
 from turnout.proxy.http.names import REQUEST_MARKS
 
@@ -15,22 +16,22 @@ Fields = list[tuple[bytes, bytes]]
 Data = bytes | memoryview
 """Bytes of a body; a large piece is looked at where it was received, and not copied."""
 
-UNTIL_CLOSE = -1
-CHUNKED = -2
+UNTIL_CLOSE: Final = -1
+CHUNKED: Final = -2
 """`length` is the body's size in bytes, or one of these two."""
 
-MAX_ANSWERS = 64
+MAX_ANSWERS: Final = 64
 
-NO_FIELDS: Fields = []
+NO_FIELDS: Final[Fields] = []
 """The trailers of a message that has none; never changed."""
 
-NO_SECRETS: frozenset[bytes] = frozenset()
+NO_SECRETS: Final[frozenset[bytes]] = frozenset()
 
-NO_NAMES: list[bytes] = []
+NO_NAMES: Final[list[bytes]] = []
 """What Connection names in a message that has none; never changed."""
 
-_NOT_NAMES = frozenset({b"close", b"keep-alive", b"upgrade", b"te"})
-_find_fields = re.compile(rb"\r\n([^:]+):[ \t]*([^\r]*)").findall
+_NOT_NAMES: Final = frozenset({b"close", b"keep-alive", b"upgrade", b"te"})
+_find_fields: Final = re.compile(rb"\r\n([^:]+):[ \t]*([^\r]*)").findall
 
 
 def make_block(fields: Iterable[tuple[bytes, bytes]]) -> bytes:
@@ -142,6 +143,19 @@ class Head:
         self.set_block(make_block(fields))
         self._fields = fields
 
+    def put(self, name: bytes, value: bytes) -> None:
+        """`set` for a name that has a Mark, and is there once or not at all: the fields need not be read."""
+        block, start = self.block, b"\r\n%b: " % name
+        at = block.find(start)
+        if at < 0:
+            self.add_read(start + value, [(name, value)])
+            return
+        end = block.find(b"\r\n", at + 2)
+        self.block = block[: at + len(start)] + value + (block[end:] if end >= 0 else b"")
+        self._lower = None
+        if self._fields is not None:
+            self._fields = [(key, value if key == name else old) for key, old in self._fields]
+
     def set(self, name: bytes, value: bytes) -> None:
         self.remove((name,))
         self.add(name, value)
@@ -160,13 +174,14 @@ class Head:
 class RequestHead(Head):
     """A request. `path` is normalised and without its query; `host` is in lower case and without its port.
 
-    `trace_id` is that of a valid `traceparent`, empty without one. `minor` is 0 or 1 for HTTP/1, and 2 for HTTP/2.
-    `grpc`: it is a call of gRPC, over HTTP/2; its `grpc-timeout` is `grpc_timeout` and no field.
+    `traceparent` is that of the request, empty if it has none that is valid; once a trace was begun here, of our span.
+    `minor` is 0 or 1 for HTTP/1, and 2 for HTTP/2. `grpc`: it is a call of gRPC, over HTTP/2; its `grpc-timeout` is
+    `grpc_timeout` and no field.
     """
 
     __slots__ = (
         "authority", "grpc", "grpc_timeout", "host", "keep_alive", "method", "minor", "path", "query", "request_id",
-        "trace_id", "upgrade",
+        "traceparent", "upgrade",
     )  # fmt: skip
 
     # Written out, and not by super(): one is made for each request.
@@ -177,7 +192,7 @@ class RequestHead(Head):
         self.named = NO_NAMES
         self.secrets = NO_SECRETS
         self._fields = self._lower = self._answers = None
-        self.method = self.path = self.authority = self.request_id = self.trace_id = self.upgrade = b""
+        self.method = self.path = self.authority = self.request_id = self.traceparent = self.upgrade = b""
         self.grpc_timeout = b""
         self.query: bytes | None = None
         self.host = ""
@@ -203,7 +218,7 @@ class RequestHead(Head):
         head.authority = self.authority
         head.host = self.host
         head.request_id = self.request_id
-        head.trace_id = self.trace_id
+        head.traceparent = self.traceparent
         head.upgrade = self.upgrade
         head.minor = self.minor
         head.keep_alive = self.keep_alive
@@ -215,6 +230,11 @@ class RequestHead(Head):
         """Whether its client would take a plain answer of this status for the tunnel that it asked for: any 2xx is
         success to an extended CONNECT (RFC 8441 §5), where HTTP/1 has 101 for it (RFC 6455 §4.1)."""
         return self.minor == 2 and bool(self.upgrade) and 200 <= status < 300
+
+    @property
+    def trace_id(self) -> bytes:
+        """32 hex digits; empty if the request belongs to no trace."""
+        return self.traceparent[3:35]
 
     @property
     def target(self) -> bytes:

@@ -3,11 +3,11 @@ themselves. So those that came twice are remembered, and read no more.
 """
 
 from collections.abc import Hashable
-from typing import Generic, Protocol, Self, TypeVar
+from typing import Final, Generic, Protocol, Self, TypeVar
 
-MAX_KNOWN = 512
-MAX_KNOWN_BYTES = 2_048
-MAX_SEEN = 4_096
+MAX_KNOWN: Final = 512
+MAX_KNOWN_BYTES: Final = 2_048
+MAX_SEEN: Final = 4_096
 
 
 class Copyable(Protocol):

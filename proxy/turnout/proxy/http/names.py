@@ -6,13 +6,16 @@ fields, so that the plain ones, which are most, cost nothing each.
 
 import re
 from enum import IntFlag
+from typing import Final
 
-MODEL_NAME = b"x-gateway-model-name"
-MODEL_VERSION = b"x-gateway-model-version"
+from turnout.proxy.telemetry.trace import b3
+
+MODEL_NAME: Final = b"x-gateway-model-name"
+MODEL_VERSION: Final = b"x-gateway-model-version"
 """Which model a request is for, as the inference gateways say it. The proxy itself does, and nobody else."""
 
-MAX_LEARNED = 2_048
-MAX_LEARNED_BYTES = 64
+MAX_LEARNED: Final = 2_048
+MAX_LEARNED_BYTES: Final = 64
 
 
 class Mark(IntFlag):
@@ -37,6 +40,9 @@ class Mark(IntFlag):
     CLIENT_CERT = 16_384
     # Of gRPC calls alone, and in an attribute
     GRPC_TIMEOUT = 32_768
+    # Of a trace, beside TRACEPARENT
+    TRACESTATE = 65_536
+    B3 = 131_072
 
 
 REQUEST_MARKS: dict[bytes, int] = {
@@ -55,6 +61,8 @@ REQUEST_MARKS: dict[bytes, int] = {
     b"x-forwarded-client-cert": Mark.CLIENT_CERT,
     b"x-request-id": Mark.REQUEST_ID,
     b"traceparent": Mark.TRACEPARENT,
+    b"tracestate": Mark.TRACESTATE,
+    **dict.fromkeys((b3.SINGLE, *b3.MULTI), Mark.B3),
     MODEL_NAME: Mark.STEERING,
     MODEL_VERSION: Mark.STEERING,
     b"x-request-timeout-ms": Mark.STEERING,
@@ -70,9 +78,9 @@ RESPONSE_MARKS: dict[bytes, int] = {
     b"te": Mark.HOP_BY_HOP,
 }
 
-STEERING_PREFIXES = (b"x-turnout-", b"x-envoy-")
+STEERING_PREFIXES: Final = (b"x-turnout-", b"x-envoy-")
 
-FORBIDDEN_IN_TRAILERS = frozenset(
+FORBIDDEN_IN_TRAILERS: Final = frozenset(
     {b"content-encoding", b"content-type", b"content-range", b"range", b"cache-control", b"trailer"}
     | {b"authorization", b"cookie", b"set-cookie", *REQUEST_MARKS, *RESPONSE_MARKS}
 )

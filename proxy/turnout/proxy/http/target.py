@@ -7,18 +7,19 @@ segments are resolved first, so that no upstream can see another path than the r
 
 import re
 from ipaddress import AddressValueError, IPv6Address
+from typing import Final
 
 from turnout.proxy.http.fields import MalformedError
 
-MAX_LEARNED = 1_024
-MAX_LEARNED_BYTES = 256
+MAX_LEARNED: Final = 1_024
+MAX_LEARNED_BYTES: Final = 256
 
-_AUTHORITY = re.compile(
+_AUTHORITY: Final = re.compile(
     rb"(\[[0-9A-Fa-f:.]{2,45}\]|(?:[A-Za-z0-9\-._~!$&'()*+;=]|%[0-9A-Fa-f]{2})+)(?::([0-9]{0,5}))?\Z"
 )
-_ABSOLUTE = re.compile(rb"https?://([^/?#]*)(/[^?#]*)?(\?[^#]*)?\Z", re.IGNORECASE)
+_ABSOLUTE: Final = re.compile(rb"https?://([^/?#]*)(/[^?#]*)?(\?[^#]*)?\Z", re.IGNORECASE)
 # Not after a stray %, which would become an escape with it.
-_UNRESERVED = re.compile(rb"(?<!%)(?<!%[0-9A-Fa-f])%(2[DEde]|3[0-9]|[46][1-9A-Fa-f]|[57][0-9Aa]|5[Ff]|7[Ee])")
+_UNRESERVED: Final = re.compile(rb"(?<!%)(?<!%[0-9A-Fa-f])%(2[DEde]|3[0-9]|[46][1-9A-Fa-f]|[57][0-9Aa]|5[Ff]|7[Ee])")
 
 
 def split_target(target: bytes, method: bytes) -> tuple[bytes, bytes | None, bytes | None]:

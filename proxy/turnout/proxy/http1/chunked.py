@@ -9,14 +9,15 @@ chunk.
 import re
 from collections.abc import Collection
 from enum import Enum
+from typing import Final
 
 from turnout.proxy.http.fields import MalformedError, parse_trailer
 from turnout.proxy.http.head import Fields
 
-MAX_LINE_BYTES = 4_096
-MAX_TRAILER_BYTES = 16_384
+MAX_LINE_BYTES: Final = 4_096
+MAX_TRAILER_BYTES: Final = 16_384
 
-_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?\Z")
+_SIZE_LINE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?\Z")
 
 
 class _Expect(Enum):

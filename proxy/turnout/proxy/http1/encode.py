@@ -1,14 +1,15 @@
 """Heads and bodies to bytes. What goes out is always framed here, whatever framing it came with."""
 
 from http import HTTPStatus
+from typing import Final
 
 from turnout.proxy.http.head import CHUNKED, UNTIL_CLOSE, Data, Fields, RequestHead, ResponseHead
 from turnout.proxy.http.names import Mark
 
-_LENGTH = int(Mark.CONTENT_LENGTH)
+_LENGTH: Final = int(Mark.CONTENT_LENGTH)
 
-STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}".encode() for status in HTTPStatus}
-LAST_CHUNK = b"0\r\n\r\n"
+STATUS_LINES: Final = {status.value: f"HTTP/1.1 {status.value} {status.phrase}".encode() for status in HTTPStatus}
+LAST_CHUNK: Final = b"0\r\n\r\n"
 
 
 def encode_request(head: RequestHead, data: Data, end: bool) -> bytes:

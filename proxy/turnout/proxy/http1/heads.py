@@ -6,13 +6,14 @@ own, so no state is carried from message to message.
 """
 
 from collections.abc import Callable
+from typing import Final
 
 import httptools
 
 from turnout.proxy.http.fields import MalformedError
 from turnout.proxy.http.names import Names
 
-COPIED_BYTES = 16_384
+COPIED_BYTES: Final = 16_384
 """Below this a piece of a body is copied, joined and written with its head; above, the copies cost more than a call."""
 
 MakeParser = Callable[[object], httptools.HttpRequestParser | httptools.HttpResponseParser]

@@ -13,7 +13,7 @@ the byte: what is behind it is the next request, and it stays here until `next()
 """
 
 from enum import IntEnum
-from typing import Protocol
+from typing import Final, Protocol
 
 import httptools
 
@@ -24,12 +24,12 @@ from turnout.proxy.http1.chunked import ChunkedDecoder
 from turnout.proxy.http1.heads import COPIED_BYTES
 from turnout.proxy.http1.request_head import RequestHeads
 
-PREFACE_HEAD = b"PRI * HTTP/2.0\r\n\r\n"
+PREFACE_HEAD: Final = b"PRI * HTTP/2.0\r\n\r\n"
 """What a client of HTTP/2 begins with, as far as it looks like a head (RFC 9113 §3.4)."""
-MAX_EMPTY_LINES = 4
+MAX_EMPTY_LINES: Final = 4
 """Empty lines that are read over before a request line (RFC 9112 §2.2)."""
 
-_CR = 13
+_CR: Final = 13
 
 
 class RequestHandler(Protocol):
@@ -58,7 +58,12 @@ class State(IntEnum):
     FAILED = 5
 
 
-_HEAD, _BODY, _IN_CHUNKS, _DONE, _TUNNEL, _FAILED = map(int, State)
+_HEAD: Final = int(State.HEAD)
+_BODY: Final = int(State.BODY)
+_IN_CHUNKS: Final = int(State.CHUNKED)
+_DONE: Final = int(State.DONE)
+_TUNNEL: Final = int(State.TUNNEL)
+_FAILED: Final = int(State.FAILED)
 
 
 class RequestDecoder:

@@ -10,6 +10,7 @@ some misses in a row nothing is tried for a while.
 """
 
 import re
+from typing import Final
 
 import httptools
 
@@ -20,21 +21,25 @@ from turnout.proxy.http.known import KnownHeads
 from turnout.proxy.http.names import REQUEST_MARKS, Mark, Names
 from turnout.proxy.http.target import Authorities, Targets, split_target
 from turnout.proxy.http1.heads import split_head
-from turnout.proxy.telemetry.trace import read_trace_id
+from turnout.proxy.telemetry.trace.parent import read_traceparent
 
-MAX_MISSES = 256
-PAUSE = 4_096
+MAX_MISSES: Final = 256
+PAUSE: Final = 4_096
 """So many heads in a row that were not known, and nothing is learned of so many of the next."""
 
-_HOST, _LENGTH, _CODING = int(Mark.HOST), int(Mark.CONTENT_LENGTH), int(Mark.TRANSFER_ENCODING)
-_CONNECTION, _UPGRADE = int(Mark.CONNECTION), int(Mark.UPGRADE)
-_ONCE = _HOST | _LENGTH | _CODING
-_REQUEST_ID, _TRACEPARENT = int(Mark.REQUEST_ID), int(Mark.TRACEPARENT)
-_UNFRAMED = _LENGTH | _CODING | _UPGRADE | _REQUEST_ID | _TRACEPARENT
-_FRAME_NAMES = frozenset({b"close", b"keep-alive"})
-_DROPPED = int(Mark.HOP_BY_HOP | Mark.TE)
+_HOST: Final = int(Mark.HOST)
+_LENGTH: Final = int(Mark.CONTENT_LENGTH)
+_CODING: Final = int(Mark.TRANSFER_ENCODING)
+_CONNECTION: Final = int(Mark.CONNECTION)
+_UPGRADE: Final = int(Mark.UPGRADE)
+_ONCE: Final = _HOST | _LENGTH | _CODING
+_REQUEST_ID: Final = int(Mark.REQUEST_ID)
+_TRACEPARENT: Final = int(Mark.TRACEPARENT)
+_UNFRAMED: Final = _LENGTH | _CODING | _UPGRADE | _REQUEST_ID | _TRACEPARENT
+_FRAME_NAMES: Final = frozenset({b"close", b"keep-alive"})
+_DROPPED: Final = int(Mark.HOP_BY_HOP | Mark.TE)
 
-_split_own = re.compile(
+_split_own: Final = re.compile(
     rb"\r\n(?=[ctx])(content-length|traceparent|x-request-id): ([0-9A-Za-z-]{1,128})(?=\r\n)", re.IGNORECASE
 ).split
 """Takes out the fields that are each request's own: `[before, name, value, between, name, value, …, behind]`."""
@@ -94,7 +99,7 @@ class RequestHeads:
             else:
                 own += b"\r\n%b: %b" % (name.lower(), value)
                 if mark == _TRACEPARENT:
-                    head.trace_id = read_trace_id(value)
+                    head.traceparent = read_traceparent(value)
         head.add_marked(own)
         return head
 
@@ -133,7 +138,8 @@ class RequestHeads:
         for at in range(1, len(parts), 3):
             name, value = parts[at], parts[at + 1].rstrip()
             mark = self._names.mark(name)
-            if mark & marks & _ONCE:
+            again = mark & marks
+            if again & _ONCE:
                 raise MalformedError(f"{name.decode()} is there twice")
             marks |= mark
             if mark == _HOST:
@@ -149,7 +155,7 @@ class RequestHeads:
             elif not mark & _DROPPED:
                 head.add(name.lower(), value)
                 if mark == _TRACEPARENT:
-                    head.trace_id = read_trace_id(value)
+                    head.traceparent = b"" if again else read_traceparent(value)
         head.marks = marks
         return connection, upgrade
 

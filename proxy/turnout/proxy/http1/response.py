@@ -7,7 +7,7 @@ nothing of it is passed on.
 
 import re
 from enum import IntEnum
-from typing import Protocol
+from typing import Final, Protocol
 
 from turnout.proxy.http.fields import MalformedError
 from turnout.proxy.http.head import CHUNKED, Data, ResponseHead
@@ -15,7 +15,7 @@ from turnout.proxy.http1.chunked import ChunkedDecoder
 from turnout.proxy.http1.heads import COPIED_BYTES
 from turnout.proxy.http1.response_head import ResponseHeads
 
-MAX_INTERIM = 64
+MAX_INTERIM: Final = 64
 """Interim responses to one request; more of them is an attack, not progress."""
 
 
@@ -44,8 +44,15 @@ class State(IntEnum):
     OVERRUN = 7
 
 
-_IDLE, _HEAD, _BODY, _IN_CHUNKS, _UNTIL_CLOSE, _DONE, _TUNNEL, _OVERRUN = map(int, State)
-_BARE_LF = re.compile(rb"(?<!\r)\n")
+_IDLE: Final = int(State.IDLE)
+_HEAD: Final = int(State.HEAD)
+_BODY: Final = int(State.BODY)
+_IN_CHUNKS: Final = int(State.CHUNKED)
+_UNTIL_CLOSE: Final = int(State.UNTIL_CLOSE)
+_DONE: Final = int(State.DONE)
+_TUNNEL: Final = int(State.TUNNEL)
+_OVERRUN: Final = int(State.OVERRUN)
+_BARE_LF: Final = re.compile(rb"(?<!\r)\n")
 
 
 class ResponseDecoder:

@@ -3,6 +3,8 @@
 One reader serves all connections of a worker; it keeps what it has learned, and nothing of any connection.
 """
 
+from typing import Final
+
 import httptools
 
 from turnout.proxy.http.fields import MalformedError, check_coding, parse_keep_alive_s, parse_length, parse_tokens
@@ -11,9 +13,12 @@ from turnout.proxy.http.known import KnownHeads
 from turnout.proxy.http.names import RESPONSE_MARKS, Mark, Names
 from turnout.proxy.http1.heads import split_head
 
-_LENGTH, _CODING = int(Mark.CONTENT_LENGTH), int(Mark.TRANSFER_ENCODING)
-_CONNECTION, _UPGRADE, _KEEP_ALIVE = int(Mark.CONNECTION), int(Mark.UPGRADE), int(Mark.KEEP_ALIVE)
-_ONCE = _LENGTH | _CODING
+_LENGTH: Final = int(Mark.CONTENT_LENGTH)
+_CODING: Final = int(Mark.TRANSFER_ENCODING)
+_CONNECTION: Final = int(Mark.CONNECTION)
+_UPGRADE: Final = int(Mark.UPGRADE)
+_KEEP_ALIVE: Final = int(Mark.KEEP_ALIVE)
+_ONCE: Final = _LENGTH | _CODING
 
 
 class ResponseHeads:

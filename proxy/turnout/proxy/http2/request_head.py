@@ -18,7 +18,7 @@ from turnout.proxy.http.names import REQUEST_MARKS, Mark
 from turnout.proxy.http.target import Authorities, Targets, split_target
 from turnout.proxy.http2.fields import Marks, size_of
 from turnout.proxy.http2.never_indexed import FieldTuple, find_secrets
-from turnout.proxy.telemetry.trace import read_trace_id
+from turnout.proxy.telemetry.trace.parent import read_traceparent
 
 _HOST: Final = int(Mark.HOST)
 _LENGTH: Final = int(Mark.CONTENT_LENGTH)
@@ -176,6 +176,7 @@ class RequestHeads:
                     continue
                 kept.append((name, value))
                 continue
+            again = mark & head.marks
             head.marks |= mark
             if mark == _HOST:
                 if host is not None:
@@ -186,7 +187,7 @@ class RequestHeads:
             elif mark != _TE:
                 kept.append((name, value))
                 if mark == _TRACEPARENT:
-                    head.trace_id = read_trace_id(value)
+                    head.traceparent = b"" if again else read_traceparent(value)
         if cookies:
             kept.append((b"cookie", b"; ".join(cookies)))  # §8.2.3
         if timeouts:
@@ -263,7 +264,7 @@ def _fill(head: RequestHead, own: list[tuple[bytes, bytes]]) -> bool:
         else:
             head.add_read(b"\r\n%b: %b" % field, [(name, value)])
             if mark == _TRACEPARENT:
-                head.trace_id = read_trace_id(value)
+                head.traceparent = read_traceparent(value)
         head.marks |= mark
     return True
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from typing import Final
 
 from turnout.proxy.errors import Flag
 from turnout.proxy.exchange.state import ExchangeState
@@ -10,7 +11,7 @@ from turnout.proxy.http.grpc import GrpcStatus
 from turnout.proxy.net.log_file import FLUSH_BYTES, LogFile
 from turnout.proxy.telemetry.access_log import JSON, TEXT, Milliseconds, Outcomes, Requests, escape
 
-WALL_EVERY_S = 1.0
+WALL_EVERY_S: Final = 1.0
 """How often the clock of the wall is read, against which the loop's clock is the time of day."""
 
 
@@ -62,7 +63,7 @@ class AccessLog:
             peer.address,
             peer.logged_identity,
             request_id if request_id.isalnum() else escape(request_id),
-            head.trace_id,
+            head.traceparent[3:35],
             self._missing if exchange.grpc_status < 0 else self._grpc_statuses[exchange.grpc_status],
         )
         if len(buffer) > FLUSH_BYTES:

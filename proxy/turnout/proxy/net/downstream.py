@@ -10,7 +10,7 @@ the client's hands.
 import asyncio
 import socket
 import struct
-from typing import cast
+from typing import Final, cast
 
 from turnout.proxy.errors import HEAD_TIMEOUT, OVERLOADED, Failure
 from turnout.proxy.exchange.exchange import Exchange
@@ -26,16 +26,17 @@ from turnout.proxy.net.tls.handshake import find_tls, speaks_http2
 from turnout.proxy.net.unsent import has_unsent
 from turnout.proxy.telemetry.layout import Word
 
-LINGER_S = 1.0
-MAX_KEPT_BYTES = 65_536
+LINGER_S: Final = 1.0
+MAX_KEPT_BYTES: Final = 65_536
 """Pipelined bytes that may wait before the client is not read from any more."""
 
-_BY_EXCHANGE, _BY_KEPT = 1, 2
-LOOK_S = 1.0
+_BY_EXCHANGE: Final = 1
+_BY_KEPT: Final = 2
+LOOK_S: Final = 1.0
 """While a client is not read from, its end is not told by the loop: so we look, about that often."""
-_LEFT = (7, 8)
+_LEFT: Final = (7, 8)
 """Linux's TCP_CLOSE and TCP_CLOSE_WAIT: it reset the connection, or closed its side."""
-_RESET = struct.pack("ii", 1, 0)
+_RESET: Final = struct.pack("ii", 1, 0)
 
 
 class DownstreamConnection:

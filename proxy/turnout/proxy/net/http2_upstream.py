@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from turnout.proxy.cluster.cluster import Cluster
 from turnout.proxy.cluster.endpoint import Endpoint
-from turnout.proxy.exchange.exchange import Exchange
+from turnout.proxy.exchange.sides import Requester
 from turnout.proxy.http.fields import MalformedError
 from turnout.proxy.http.head import NO_FIELDS, Data, Fields, RequestHead, ResponseHead
 from turnout.proxy.http1.response import MAX_INTERIM
@@ -267,7 +267,7 @@ class UpstreamStream(Stream):
         self._connection = self._lender = connection
         self.id = self._held = self._unsettled = 0
         self._waits = self._blocked = self._resets = False
-        self._exchange: Exchange | None = None
+        self._exchange: Requester | None = None
         self._head: RequestHead
         self._trailers: Fields = NO_FIELDS
         """Those of the answer, as its head has them."""
@@ -279,7 +279,7 @@ class UpstreamStream(Stream):
 
     # From the exchange
 
-    def send_request(self, exchange: Exchange, head: RequestHead, data: Data, end: bool) -> None:
+    def send_request(self, exchange: Requester, head: RequestHead, data: Data, end: bool) -> None:
         self._exchange = exchange
         self._head = head
         if head.upgrade:
@@ -302,6 +302,8 @@ class UpstreamStream(Stream):
             self.send_body(data, end)
 
     def send_body(self, data: Data, end: bool) -> None:
+        if not self.id:
+            return  # the connection took no more, which is about to be told
         trailers = self._head.trailers
         if end and trailers:
             if data:
@@ -315,7 +317,7 @@ class UpstreamStream(Stream):
         self.send(data, False)
 
     def unsent_bytes(self) -> int:
-        return self.queued_bytes()
+        return self.queued_bytes() if self.id else 0
 
     def give_back(self, now: float) -> None:
         """Both messages are complete; what the endpoint has not taken of the request by now, it does not want."""
@@ -362,7 +364,7 @@ class UpstreamStream(Stream):
             if data:
                 self.take(len(data))
 
-    def _begin_tunnel(self, exchange: Exchange, head: ResponseHead) -> None:
+    def _begin_tunnel(self, exchange: Requester, head: ResponseHead) -> None:
         self._answered = True
         head.status = 101
         head.length = 0

@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from turnout.proxy.cluster.cluster import Cluster
 from turnout.proxy.cluster.endpoint import Endpoint
 from turnout.proxy.cluster.lease import Lease
-from turnout.proxy.exchange.exchange import Exchange
+from turnout.proxy.exchange.sides import Requester
 from turnout.proxy.http1.response_head import ResponseHeads
 from turnout.proxy.net.agreed import Agreed
 from turnout.proxy.net.http2_upstream import Http2Upstream, UpstreamStream
@@ -81,7 +81,7 @@ class Pool:
         """An endpoint of the cluster that may be used and has an idle connection."""
         return next((endpoint for endpoint in cluster.available if self._idle.get(endpoint)), None)
 
-    def connect(self, exchange: Exchange, cluster: Cluster, lease: Lease) -> "asyncio.Task[None] | Waiter":
+    def connect(self, exchange: Requester, cluster: Cluster, lease: Lease) -> "asyncio.Task[None] | Waiter":
         """Make a connection, or wait for a shared one; the exchange is told when it is there or can't be. What is
         returned may be cancelled."""
         if cluster.multiplexes:
@@ -160,7 +160,7 @@ class Pool:
     def _is_outdated(self, connection: AnyConnection) -> bool:
         return self._tls.get(connection.cluster.config.name) is not connection.tls
 
-    async def _connect(self, exchange: Exchange, cluster: Cluster, endpoint: Endpoint) -> None:
+    async def _connect(self, exchange: Requester, cluster: Cluster, endpoint: Endpoint) -> None:
         tls = self._find_tls(cluster)
         connection = UpstreamConnection(self, cluster, endpoint, self._heads, self._max_head_bytes, tls)
         reason = await self._establish(connection, connection)
@@ -177,7 +177,7 @@ class Pool:
         else:
             self.shared.on_failed(cluster, endpoint, connection.fault or reason)
 
-    async def _connect_agreed(self, exchange: Exchange, cluster: Cluster, endpoint: Endpoint) -> None:
+    async def _connect_agreed(self, exchange: Requester, cluster: Cluster, endpoint: Endpoint) -> None:
         """Connect, and speak what the handshake agrees on."""
         tls = self._find_tls(cluster)
         plain = UpstreamConnection(self, cluster, endpoint, self._heads, self._max_head_bytes, tls)

@@ -12,7 +12,7 @@ from typing import cast
 
 from turnout.proxy import errors
 from turnout.proxy.exchange.answers import encode_error
-from turnout.proxy.http.head import ResponseHead
+from turnout.proxy.http.head import RequestHead, ResponseHead
 from turnout.proxy.http1.encode import encode_response
 
 LINGER_S = 1.0
@@ -89,7 +89,7 @@ class Refused(asyncio.Protocol):
 
 def _encode_answer() -> bytes:
     failure = errors.OVERLOADED
-    body = encode_error(failure, b"", "too many connections")
+    body = encode_error(failure, RequestHead(), "too many connections")
     head = ResponseHead([(b"content-type", b"application/json"), (b"x-envoy-overloaded", b"true")], failure.status)
     head.length = len(body)
     return encode_response(head, body, True, b"close")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from turnout.proxy.cluster.cluster import Cluster
 from turnout.proxy.cluster.endpoint import Endpoint
-from turnout.proxy.exchange.exchange import Exchange
+from turnout.proxy.exchange.sides import Requester
 from turnout.proxy.http2.response_head import ResponseHeads
 from turnout.proxy.http2.session import INITIAL_MAX_STREAMS
 from turnout.proxy.net.http2_upstream import MAX_STREAMS, Http2Upstream, UpstreamStream
@@ -25,7 +25,7 @@ class Waiter:
 
     __slots__ = ("_place", "exchange")
 
-    def __init__(self, place: "Place", exchange: Exchange) -> None:
+    def __init__(self, place: "Place", exchange: Requester) -> None:
         self._place = place
         self.exchange = exchange
 
@@ -69,7 +69,7 @@ class SharedConnections:
                     return connection.lend()
         return None
 
-    def connect(self, exchange: Exchange, cluster: Cluster, endpoint: Endpoint) -> Waiter:
+    def connect(self, exchange: Requester, cluster: Cluster, endpoint: Endpoint) -> Waiter:
         """Line up for a stream."""
         place = self._places.get(endpoint)
         if place is None:

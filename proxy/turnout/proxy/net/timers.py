@@ -9,11 +9,11 @@ import asyncio
 import heapq
 from collections.abc import Callable
 from math import inf
-from typing import Protocol
+from typing import Final, Protocol
 
-NEVER = inf
-_COMPACT_ABOVE = 256
-_RESOLUTION_S = 0.001
+NEVER: Final = inf
+_COMPACT_ABOVE: Final = 256
+_RESOLUTION_S: Final = 0.001
 
 
 class Sleeper(Protocol):

@@ -5,11 +5,11 @@ import os
 import socket
 import ssl
 import struct
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from turnout.proxy.cluster.cluster import Cluster
 from turnout.proxy.cluster.endpoint import Endpoint
-from turnout.proxy.exchange.exchange import Exchange
+from turnout.proxy.exchange.sides import Requester
 from turnout.proxy.http.fields import MalformedError
 from turnout.proxy.http.head import CHUNKED, Data, RequestHead, ResponseHead
 from turnout.proxy.http1.encode import encode_chunk, encode_request
@@ -23,12 +23,14 @@ from turnout.proxy.net.tls.upstream import UpstreamContext
 if TYPE_CHECKING:
     from turnout.proxy.net.pool import Pool
 
-_DONE = int(State.DONE)
+_DONE: Final = int(State.DONE)
 
-READ_BYTES = 65_536
-_COUNT, _ACKNOWLEDGED_AT, _SENT_AT = struct.Struct("=Q"), 120, 200
+READ_BYTES: Final = 65_536
+_COUNT: Final = struct.Struct("=Q")
+_ACKNOWLEDGED_AT: Final = 120
+_SENT_AT: Final = 200
 """`tcpi_bytes_acked` and `tcpi_bytes_sent` in Linux's `struct tcp_info`."""
-KEEP_ALIVE_SHARE = 0.8
+KEEP_ALIVE_SHARE: Final = 0.8
 """How much of the time that an upstream announces in Keep-Alive we use of it, to close before it does."""
 
 
@@ -47,7 +49,7 @@ class UpstreamConnection:
     ) -> None:  # fmt: skip
         self._pool = pool
         self._decoder = ResponseDecoder(self, heads, max_head_bytes)
-        self._exchange: Exchange | None = None
+        self._exchange: Requester | None = None
         self._transport = cast(asyncio.Transport, None)
         self._chunked = self._paused = self._ended = False
         self._reusable = True
@@ -150,7 +152,7 @@ class UpstreamConnection:
 
     # From the exchange
 
-    def send_request(self, exchange: Exchange, head: RequestHead, data: Data, end: bool) -> None:
+    def send_request(self, exchange: Requester, head: RequestHead, data: Data, end: bool) -> None:
         self._exchange = exchange
         if not end and self.tls is None:
             self._spare = socket.socket(fileno=os.dup(self._transport.get_extra_info("socket").fileno()))

@@ -81,17 +81,17 @@ class Draw:
     It knows the request by its head, the last of which it keeps. `random` gives numbers in [0, 1).
     """
 
-    __slots__ = ("_head", "_number", "_random")
+    __slots__ = ("_head", "_number", "random")
 
     def __init__(self, random: Callable[[], float]) -> None:
-        self._random = random
+        self.random = random
         self._head: RequestHead | None = None
         self._number = 0
 
     def number(self, head: RequestHead) -> int:
         if head is not self._head:
             self._head = head
-            self._number = int(self._random() * MILLION)
+            self._number = int(self.random() * MILLION)
         return self._number
 
 

@@ -9,6 +9,7 @@ from turnout.proxy.route.admission import compile_admission
 from turnout.proxy.route.conditions import ChanceCondition, Condition, HeaderCondition, QueryCondition
 from turnout.proxy.route.context import Context
 from turnout.proxy.route.edits import compile_edits
+from turnout.proxy.route.mirrors import Mirrors, compile_mirrors
 from turnout.proxy.route.retry import RetryPolicy
 from turnout.proxy.route.split import Split, compile_split
 from turnout.rules.snapshot import Forward, Redirect, Respond, Route
@@ -18,17 +19,18 @@ class Entry:
     """A route at its position in its virtual host. Exactly one of `split`, `redirect` and `respond` is set.
 
     `exact_headers` are the (name, value) pairs of the plain conditions; `is_open` says that nothing but the path is
-    asked; `is_timed` that it has limits of its own, `is_special` that or retries; `first_attempt` are fields for the
-    upstream. `allowed` says whom it takes, None for everybody; `scheme` is what the listener speaks. `body` is that of
-    a `respond`, in bytes. `budgets` and `guard` are what outlives a reload, and are given when the table comes to
-    serve.
+    asked; `is_timed` that it has limits of its own, `is_special` that or retries; `mirrors` get copies of its requests;
+    `first_attempt` are fields for the upstream. `allowed` says whom it takes, None for everybody; `scheme` is what the
+    listener speaks. `body` is that of a `respond`, in bytes. `budgets`, `guard` and `taps` (which copy requests, None
+    for none) are what outlives a reload, and are given when the table comes to serve.
     """
 
     __slots__ = (
         "_others", "allowed", "attempt_timeout_s", "backend_timeout_s", "body", "budgets", "conditions",
         "exact_headers", "fault", "first_attempt", "first_byte_timeout_s", "guard", "idle_timeout_s", "is_open",
-        "is_special", "is_timed", "method", "name", "position", "prefix", "queue_timeout_s", "rate_limit", "record",
-        "redirect", "request_timeout_s", "respond", "response_edits", "retry", "route", "scheme", "split",
+        "is_special", "is_timed", "method", "mirrors", "name", "position", "prefix", "queue_timeout_s", "rate_limit",
+        "record", "redirect", "request_timeout_s", "respond", "response_edits", "retry", "route", "scheme", "split",
+        "taps",
     )  # fmt: skip
 
     def __init__(self, route: Route, position: int, context: Context, allowed: Sequence[str] = ()) -> None:
@@ -50,6 +52,7 @@ class Entry:
         self._others: tuple[Condition, ...] = (*(c for c in headers if not c.is_plain), *queries, *chances)
         self.is_open = self.method is None and not self.conditions
         self.split: Split | None = compile_split(route, context) if isinstance(action, Forward) else None
+        self.mirrors: Mirrors | None = compile_mirrors(route, context)
         self.redirect = action if isinstance(action, Redirect) else None
         self.respond = action if isinstance(action, Respond) else None
         self.body = None if self.respond is None or self.respond.body is None else self.respond.body.encode()
@@ -71,6 +74,7 @@ class Entry:
         self.first_attempt = _tell_first_attempt(forward)
         self.budgets: tuple[Any, ...] = ()
         self.guard: Any = None
+        self.taps: Any = None
 
     def take(self, head: RequestHead) -> "Entry | None":
         """Itself, if all but the path holds; the index saw to the path."""

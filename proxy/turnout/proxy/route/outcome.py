@@ -8,6 +8,7 @@ from turnout.proxy.errors import COLD_CLUSTER, NO_CLUSTER
 from turnout.proxy.http.head import RequestHead
 from turnout.proxy.route.entry import Entry
 from turnout.proxy.route.handling import Faulted, KeyedSplit, Limited, Retried, describe_handling
+from turnout.proxy.route.mirrored import Mirrored, describe_mirrors
 from turnout.proxy.route.rewrite import apply_rewrite, make_location
 from turnout.proxy.route.split import Share, Split
 from turnout.rules.snapshot import HeaderEdits, Redirect, Respond
@@ -75,6 +76,7 @@ class Outcome(msgspec.Struct, frozen=True):
     retry: Retried | None
     allowed_identities: tuple[tuple[str, ...], ...] = ()
     """One of each has to be the client's; none: everybody may ask."""
+    mirrors: tuple[Mirrored, ...] = ()
 
 
 def describe_outcome(entry: Entry, head: RequestHead, port: int, address: bytes = b"127.0.0.1") -> Outcome:
@@ -96,6 +98,7 @@ def describe_outcome(entry: Entry, head: RequestHead, port: int, address: bytes 
         split=handling.split,
         retry=handling.retry,
         allowed_identities=entry.allowed.patterns if entry.allowed is not None else (),
+        mirrors=describe_mirrors(entry, head, address),
     )
 
 

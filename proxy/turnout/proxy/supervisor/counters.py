@@ -25,6 +25,7 @@ from turnout.proxy.telemetry.layout import (
     RecordKey,
     RouteWord,
 )
+from turnout.proxy.telemetry.mirrors import MirrorWord
 
 RecordWords = list[int]
 _HEADER_BYTES = 8 * HEADER_WORDS
@@ -40,6 +41,8 @@ GAUGES_OF: dict[str, tuple[int, ...]] = {
         int(ClusterWord.CONNECTIONS),
         int(ClusterWord.RETRIES_ACTIVE),
     ),
+    "mirror": (int(MirrorWord.ACTIVE),),
+    "live": (),
 }
 """The words of each kind of record that fall as well as rise."""
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from turnout.proxy.cluster.endpoint import State
+from turnout.proxy.cluster.target import State
 from turnout.proxy.supervisor.counters import Counts, RecordWords, requests_of
 from turnout.proxy.supervisor.dns import Resolver, is_ip_literal
 from turnout.proxy.supervisor.endpoints import addresses_of

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 
-from turnout.proxy.cluster.endpoint import Target
+from turnout.proxy.cluster.target import Target
 from turnout.proxy.supervisor.dns import Resolver, is_ip_literal
 from turnout.proxy.supervisor.options import Address
 from turnout.proxy.supervisor.states.cluster_states import Standing

@@ -14,9 +14,11 @@ from prometheus_client.registry import Collector
 
 from turnout.proxy.http.grpc import GrpcStatus
 from turnout.proxy.supervisor.counters import Counts, RecordWords, requests_of
+from turnout.proxy.supervisor.mirror_metrics import mirror_families
 from turnout.proxy.supervisor.secrets.metrics import tls_families
 from turnout.proxy.supervisor.state import Facts
 from turnout.proxy.supervisor.states.metrics import state_families
+from turnout.proxy.supervisor.tracing.metrics import span_families
 from turnout.proxy.telemetry.layout import (
     BOUNDS_S,
     ClusterWord,
@@ -25,6 +27,7 @@ from turnout.proxy.telemetry.layout import (
     RouteWord,
     Word,
 )
+from turnout.proxy.telemetry.mirrors import MirrorWord
 from turnout.rules.source import Discovery
 
 NANOSECOND = 1e-9
@@ -45,6 +48,7 @@ PROCESS_COUNTERS = (
     (Word.HTTP2_CONNECTIONS_TOTAL, "turnout_http2_connections", "Connections accepted that speak HTTP/2"),
     (Word.HTTP2_FLOODS_TOTAL, "turnout_http2_floods", "Connections of HTTP/2 that were ended for a flood"),
     (Word.ACCESS_LOG_DROPPED, "turnout_access_log_dropped", "Access log lines that could not be written"),
+    (Word.OBSERVER_FAILURES, "turnout_mirror_observer_failures", "Pairs of answers on which an observer failed"),
 )
 DOWNSTREAM_BYTES = (
     (RouteWord.BYTES_RECEIVED, "turnout_downstream_received_bytes", "Bytes received from clients"),
@@ -99,6 +103,7 @@ class ProxyCollector(Collector):
         self._routes = _written(counts, records, "route")
         self._endpoints = _written(counts, records, "endpoint")
         self._predictors = [([first], words) for (first, _), words in _written(counts, records, "cluster")]
+        self._mirrors = _written(counts, records, "mirror")
         self._facts = facts
 
     def collect(self) -> Iterator[Metric]:
@@ -112,17 +117,21 @@ class ProxyCollector(Collector):
         yield from _families(CounterMetricFamily, self._endpoints, ENDPOINT, ENDPOINT_COUNTERS)
         yield from _families(GaugeMetricFamily, self._predictors, ("predictor",), PREDICTOR_GAUGES)
         yield from _families(CounterMetricFamily, self._predictors, ("predictor",), PREDICTOR_COUNTERS)
+        yield from mirror_families(self._mirrors)
         yield from state_families(self._facts.states)
         for place, name, text in PROCESS_GAUGES:
             yield GaugeMetricFamily(name, text, value=self._counts.words[place])
         for place, name, text in PROCESS_COUNTERS:
             yield CounterMetricFamily(name, text, value=self._counts.words[place])
-        # Every request is with one endpoint and ends in one route record, so these need no words of their own.
+        # Every request is with one endpoint and ends in one route record, so these need no words of their own. A copy
+        # is with an endpoint, too, and no request. (Records are not read at one moment.)
         active = sum(words[EndpointWord.ACTIVE] for _, words in self._endpoints)
-        yield GaugeMetricFamily("turnout_active_requests", "Requests being answered", value=active)
+        active -= sum(words[MirrorWord.ACTIVE] for _, words in self._mirrors)
+        yield GaugeMetricFamily("turnout_active_requests", "Requests being answered", value=max(0, active))
         for word, name, text in DOWNSTREAM_BYTES:
             yield CounterMetricFamily(name, text, value=sum(words[word] for _, words in self._routes))
         yield from tls_families(self._counts, self._facts.certificates)
+        yield from span_families(self._counts, self._facts.spans)
         yield from _supervisor_families(self._facts)
         if self._facts.discovery is not None:
             yield from _discovery_families(self._facts.discovery)

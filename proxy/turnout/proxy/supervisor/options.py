@@ -37,5 +37,7 @@ class ProxyOptions(msgspec.Struct, frozen=True):
     files stay wrong until somebody is told."""
     dns_refresh_s: float = 5.0
     """Envoy's `dns_refresh_rate` default."""
+    trace_slow_s: float = 1.0
+    """Where spans are exported, an answer that takes this long to begin has some, whatever was decided."""
     log_level: str = "info"
     log_format: Literal["text", "json"] = "text"

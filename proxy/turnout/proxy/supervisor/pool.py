@@ -32,6 +32,8 @@ from turnout.proxy.worker.messages import (
     Probing,
     Resolved,
     Secrets,
+    Spans,
+    SpansTaken,
     Started,
     TlsFailed,
     Unlisten,
@@ -45,7 +47,7 @@ BACK_OFF_S = 0.1
 MAX_BACK_OFF_S = 5.0
 START_ATTEMPTS = 5
 
-Report = Failing | Probing | Probed | Overloaded | TlsFailed
+Report = Failing | Probing | Probed | Overloaded | TlsFailed | Spans
 
 
 class Pool:
@@ -195,6 +197,10 @@ class Pool:
                 self._introduce(worker)
             case Configured():
                 self._has_served |= not message.error
+            case Spans():
+                worker.send(SpansTaken())
+                self._on_report(worker.slot, message)
+                return
             case _:
                 self._on_report(worker.slot, message)
                 return

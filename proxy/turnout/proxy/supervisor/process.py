@@ -14,14 +14,24 @@ import sys
 from collections.abc import Callable, Sequence
 
 from turnout.proxy.worker.channel import AnyMessage, Channel
-from turnout.proxy.worker.messages import Configured, Failing, Message, Overloaded, Probed, Probing, Started, TlsFailed
+from turnout.proxy.worker.messages import (
+    Configured,
+    Failing,
+    Message,
+    Overloaded,
+    Probed,
+    Probing,
+    Spans,
+    Started,
+    TlsFailed,
+)
 
 # -P: a file in the working directory must not pass for a module of ours.
 WORKER_COMMAND = (sys.executable, "-P", "-m", "turnout.proxy.worker")
 """What starts a worker; the number of its channel's descriptor is appended."""
 
 
-Said = Started | Configured | Failing | Probing | Probed | Overloaded | TlsFailed
+Said = Started | Configured | Failing | Probing | Probed | Overloaded | TlsFailed | Spans
 
 
 class Worker:
@@ -98,7 +108,7 @@ class Worker:
                 self.error = message.error
                 if not message.error:
                     self.number = message.number
-            case Failing() | Probing() | Probed() | Overloaded() | TlsFailed():
+            case Failing() | Probing() | Probed() | Overloaded() | TlsFailed() | Spans():
                 pass
             case _:
                 return
@@ -111,7 +121,7 @@ class Worker:
     def _on_process_ended(self) -> None:
         self._loop.remove_reader(self._pidfd)
         os.close(self._pidfd)
-        self._channel.close()
+        self._channel.finish_reading()
         self._on_exit(self, self._process.wait())
 
 

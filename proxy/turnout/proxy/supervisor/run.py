@@ -13,6 +13,7 @@ from turnout.proxy.supervisor.logs import configure_logging
 from turnout.proxy.supervisor.options import ProxyOptions
 from turnout.proxy.supervisor.sockets import BindError
 from turnout.proxy.supervisor.supervisor import Supervisor
+from turnout.proxy.supervisor.tracing.environment import Tracing, TracingError, read_tracing
 from turnout.rules.source import Source
 
 logger = logging.getLogger(__name__)
@@ -27,10 +28,17 @@ def run_proxy(options: ProxyOptions, source: Source) -> int:
     if (error := _why_no_access_log(options.worker.access_log)) is not None:
         logger.error("%s", error)
         return 1
+    try:
+        tracing = read_tracing(os.environ, options.trace_slow_s)
+    except TracingError as bad:
+        logger.error("%s", bad)
+        return 1
+    if tracing is not None:
+        _tell_tracing(tracing)
 
     async def serve() -> int:
         try:
-            supervisor = Supervisor(options, source, inheritance=inheritance)
+            supervisor = Supervisor(options, source, inheritance=inheritance, tracing=tracing)
         except BindError as error:
             logger.error("%s", error)
             return 1
@@ -38,6 +46,13 @@ def run_proxy(options: ProxyOptions, source: Source) -> int:
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(serve())
+
+
+def _tell_tracing(tracing: Tracing) -> None:
+    logger.info(
+        "spans go to %s: %s; failures, retries and answers that take %g s to begin in any case",
+        tracing.endpoint, tracing.sampler, tracing.options.slow_s,
+    )  # fmt: skip
 
 
 def _why_no_access_log(path: str) -> str | None:

@@ -30,6 +30,13 @@ class ConfigError(msgspec.Struct, frozen=True):
     errors: tuple[Diagnostic, ...] = ()
 
 
+class SpanFacts(msgspec.Struct, frozen=True):
+    """Spans that the collector took, and those that were dropped here, by reason."""
+
+    exported: int = 0
+    dropped: dict[str, int] = {}
+
+
 class Facts(msgspec.Struct, frozen=True):
     """What the supervisor adds to the counters of its workers. `discovery` is None without a control plane."""
 
@@ -45,6 +52,7 @@ class Facts(msgspec.Struct, frozen=True):
     discovery: Discovery | None = None
     states: StateFacts = StateFacts()
     certificates: tuple[CertificateFact, ...] = ()
+    spans: SpanFacts = SpanFacts()
 
 
 class State:

@@ -18,6 +18,7 @@ import logging
 import os
 import signal
 from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -34,13 +35,15 @@ from turnout.proxy.supervisor.secrets.contexts import CheckContexts
 from turnout.proxy.supervisor.secrets.files import FileSecrets
 from turnout.proxy.supervisor.secrets.store import SecretStore
 from turnout.proxy.supervisor.sockets import Sockets, open_socket
-from turnout.proxy.supervisor.state import Facts, State
+from turnout.proxy.supervisor.state import Facts, SpanFacts, State
 from turnout.proxy.supervisor.states.events import Events
 from turnout.proxy.supervisor.states.facts import state_facts
 from turnout.proxy.supervisor.states.states import States
+from turnout.proxy.supervisor.tracing.environment import Tracing
+from turnout.proxy.supervisor.tracing.exporter import Exporter, Out
 from turnout.proxy.telemetry.layout import Layout
 from turnout.proxy.worker.memory import find_memory_limit
-from turnout.proxy.worker.messages import Failing, Overloaded, Probed, Probing, TlsFailed
+from turnout.proxy.worker.messages import Failing, Overloaded, Probed, Probing, Spans, TlsFailed
 from turnout.proxy.worker.overload import share_memory
 from turnout.rules.source import SecretSource, Source
 
@@ -70,6 +73,7 @@ class Supervisor:
         successor_command: Sequence[str] | None = None,
         lookup: Lookup = look_up,
         inheritance: Inheritance | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         self.options = options
         self.admin_socket = inheritance.admin if inheritance else open_socket(options.admin)
@@ -78,7 +82,7 @@ class Supervisor:
         self.blocks = Blocks(options.workers)
         self.sockets = Sockets(options.listen, options.workers, inheritance.listeners if inheritance else ())
         self.pool = Pool(
-            options.workers, worker_command, _worker_options(options), self.blocks.fd,
+            options.workers, worker_command, _worker_options(options, tracing), self.blocks.fd,
             self._on_report, self._on_death, self._fail,
         )  # fmt: skip
         self.states = States(Events(), self._endpoint_record, self.pool.serving, self._on_states)
@@ -89,6 +93,7 @@ class Supervisor:
             self.state, self.layout, self.sockets, self.pool, self.states, lookup, self.secrets, self._secret_files,
             options.dns_refresh_s, options.listen_wins, has_predecessor=inheritance is not None,
         )  # fmt: skip
+        self.spans = None if tracing is None else Exporter(partial(_connect, tracing), tracing.batching)
         self._source = source
         self._successor_command = successor_command
         self._inheritance = inheritance
@@ -104,6 +109,8 @@ class Supervisor:
             self._install_signals()
             self.pool.start()
             await self._start_admin()
+            if self.spans is not None:
+                self.spans.start()
             self._spawn(self._follow_source(), "follow the source")
             self._spawn(self._follow_secrets(self._secret_files), "follow certificate files")
             return await self._finished
@@ -149,6 +156,7 @@ class Supervisor:
             discovery=self._source.discovery(),
             states=state_facts(self.states),
             certificates=self.secrets.facts(),
+            spans=SpanFacts() if self.spans is None else SpanFacts(self.spans.exported, dict(self.spans.dropped)),
         )
 
     # Start and end
@@ -178,6 +186,8 @@ class Supervisor:
         await self.states.close()
         self.pool.kill()
         await self.pool.gone()
+        if self.spans is not None:
+            await self._loop.run_in_executor(None, self.spans.close)
         if self._admin is not None:
             await self._admin.stop()
         self.admin_socket.close()
@@ -275,6 +285,9 @@ class Supervisor:
                 self.states.on_probing(slot, message)
             case Probed():
                 self.states.on_probed(slot, message)
+            case Spans():
+                assert self.spans is not None, "workers tell of spans only where they are exported"
+                self.spans.offer(message.spans, message.records)
             case TlsFailed():
                 logger.warning("%s", _describe_tls(message))
             case Overloaded():
@@ -295,10 +308,18 @@ class Supervisor:
         self.states.on_slot_gone(slot)
 
 
-def _worker_options(options: ProxyOptions) -> Options:
-    """The workers' options, with the share of the memory that each may have."""
-    limit = find_memory_limit(options.max_memory_bytes)
-    return msgspec.structs.replace(options.worker, max_memory_bytes=share_memory(limit, options.workers))
+def _worker_options(options: ProxyOptions, tracing: Tracing | None) -> Options:
+    """The workers' options, with the share of the memory that each may have, and what they are to record."""
+    share = share_memory(find_memory_limit(options.max_memory_bytes), options.workers)
+    recorded = None if tracing is None else tracing.options
+    return msgspec.structs.replace(options.worker, max_memory_bytes=share, tracing=recorded)
+
+
+def _connect(tracing: Tracing) -> Out:
+    """The way to the collector; OpenTelemetry is imported by who needs it, in the exporter's thread."""
+    from turnout.proxy.supervisor.tracing.sender import Sender
+
+    return Sender(tracing.endpoint, tracing.batching.timeout_s)
 
 
 def _describe_tls(failed: TlsFailed) -> str:

@@ -7,13 +7,13 @@ each has a template of its own, and is made once. The memories are bounded, and 
 
 import json
 import re
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from turnout.proxy.errors import Flag
 
-REQUEST_FIELDS = ("method", "host", "path", "protocol")
-OUTCOME_FIELDS = ("flag", "reason", "route", "predictor", "endpoint", "attempts")
-FIELDS = (
+REQUEST_FIELDS: Final = ("method", "host", "path", "protocol")
+OUTCOME_FIELDS: Final = ("flag", "reason", "route", "predictor", "endpoint", "attempts")
+FIELDS: Final = (
     "time", *REQUEST_FIELDS, "status", *OUTCOME_FIELDS,
     "duration_ms", "upstream_ms", "proxy_ms", "first_byte_ms", "bytes_received", "bytes_sent", "peer",
     "peer_identity", "request_id", "trace_id", "grpc_status",
@@ -25,13 +25,13 @@ there was one; `peer_identity` the URI in the client's certificate, empty for no
 text) if the upstream never began to answer, and `grpc_status` for what is no gRPC call.
 """
 
-MAX_LEARNED = 1_024
-MAX_LEARNED_BYTES = 256
-MAX_LEARNED_US = 4_096
+MAX_LEARNED: Final = 1_024
+MAX_LEARNED_BYTES: Final = 256
+MAX_LEARNED_US: Final = 4_096
 
-_VERSIONS = (b"HTTP/1.0", b"HTTP/1.1", b"HTTP/2")
-_FLAGS = tuple(str(flag).encode() for flag in Flag)
-_is_unsafe = re.compile(rb"[^\x20\x21\x23-\x5b\x5d-\x7e]").search
+_VERSIONS: Final = (b"HTTP/1.0", b"HTTP/1.1", b"HTTP/2")
+_FLAGS: Final = tuple(str(flag).encode() for flag in Flag)
+_is_unsafe: Final = re.compile(rb"[^\x20\x21\x23-\x5b\x5d-\x7e]").search
 """Whether there is a byte that must be escaped in a JSON string, or is not ASCII."""
 
 
@@ -44,7 +44,7 @@ class Format(NamedTuple):
     missing: bytes
 
 
-JSON = Format(
+JSON: Final = Format(
     b'{"time":"%b",%b,"status":%d,%b,"duration_ms":%b,"upstream_ms":%b,"proxy_ms":%b,"first_byte_ms":%b,'
     b'"bytes_received":%d,"bytes_sent":%d,"peer":"%b","peer_identity":"%b","request_id":"%b","trace_id":"%b",'
     b'"grpc_status":%b}\n',
@@ -52,7 +52,7 @@ JSON = Format(
     b'"flag":"%b","reason":"%b","route":"%b","predictor":"%b","endpoint":"%b","attempts":%d',
     b"null",
 )
-TEXT = Format(
+TEXT: Final = Format(
     b'%b %b %d %b %b %b %b %b %d %d %b "%b" "%b" "%b" %b\n',
     b'"%b %b%b %b"',
     b'%b "%b" "%b" "%b" "%b" %d',

@@ -2,12 +2,17 @@
 
 from bisect import bisect_left
 from collections.abc import Sequence
+from typing import Final
 
 from turnout.proxy.telemetry.layout import BOUNDS_S, FLAGS, HISTOGRAM_WORDS, RouteWord
 
-_RECEIVED, _SENT, _REQUESTS = int(RouteWord.BYTES_RECEIVED), int(RouteWord.BYTES_SENT), int(RouteWord.REQUESTS)
-_DOWNSTREAM, _UPSTREAM, _PROXY = int(RouteWord.DOWNSTREAM), int(RouteWord.UPSTREAM), int(RouteWord.PROXY)
-_SUM = HISTOGRAM_WORDS - 1
+_RECEIVED: Final = int(RouteWord.BYTES_RECEIVED)
+_SENT: Final = int(RouteWord.BYTES_SENT)
+_REQUESTS: Final = int(RouteWord.REQUESTS)
+_DOWNSTREAM: Final = int(RouteWord.DOWNSTREAM)
+_UPSTREAM: Final = int(RouteWord.UPSTREAM)
+_PROXY: Final = int(RouteWord.PROXY)
+_SUM: Final = HISTOGRAM_WORDS - 1
 
 
 class Counters:

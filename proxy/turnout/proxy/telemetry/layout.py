@@ -13,7 +13,7 @@ Histograms count nanoseconds in the buckets of `BOUNDS_S`; a histogram is its bu
 beyond, then the sum.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from enum import IntEnum
 
 from turnout.proxy.errors import Flag
@@ -51,6 +51,10 @@ class Word(IntEnum):
     HTTP2_CONNECTIONS_TOTAL = 9
     HTTP2_FLOODS_TOTAL = 10
     """Connections of HTTP/2 that were ended since the client did too much of what costs only us."""
+    SPANS_DROPPED = 11
+    """Spans that a worker could not tell of: the supervisor had not taken the ones before."""
+    OBSERVER_FAILURES = 20
+    """Pairs of answers on which an observer failed."""
     TLS_DOWNSTREAM_TOTAL = 24
     TLS_UPSTREAM_TOTAL = 25
     """Handshakes that went well."""
@@ -131,7 +135,10 @@ class ClusterWord(IntEnum):
 
 
 RecordKey = tuple[str, str, str]
-"""("route", route name, cluster name or ""), ("endpoint", cluster name, "address:port") or ("cluster", name, "")."""
+"""("route", route name, cluster name or ""), ("endpoint", cluster name, "address:port"), ("cluster", name, ""), or of a
+route with mirrors ("mirror", route name, the mirror's cluster) and ("live", route name, the cluster that answers)."""
+
+KINDS = ("route", "endpoint", "cluster", "mirror", "live")
 
 NO_ROUTE_KEY: RecordKey = ("route", "", "")
 """Requests that no route took; always the first record."""
@@ -145,7 +152,16 @@ def route_keys(snapshot: Snapshot) -> list[RecordKey]:
         if isinstance(route.action, Forward):
             for backend in route.action.backends:
                 keys["route", route.name, backend.cluster] = None
+            keys.update(dict.fromkeys(_mirror_keys(route.name, route.action)))
     return list(keys)
+
+
+def _mirror_keys(name: str, forward: Forward) -> Iterator[RecordKey]:
+    pause = forward.mirror_limits.pause_above
+    for mirror in forward.mirrors:
+        yield "mirror", name, mirror.cluster
+    if forward.mirrors and pause is not None and pause.p99_s is not None:
+        yield from (("live", name, backend.cluster) for backend in forward.backends)
 
 
 class Layout:
@@ -153,7 +169,7 @@ class Layout:
 
     def __init__(self) -> None:
         self._offsets: dict[RecordKey, int] = {}
-        self.allot([NO_ROUTE_KEY, *((kind, *OVERFLOW) for kind in ("route", "endpoint", "cluster"))])
+        self.allot([NO_ROUTE_KEY, *((kind, *OVERFLOW) for kind in KINDS)])
 
     def allot(self, keys: Iterable[RecordKey]) -> list[int]:
         """The offset of each record, new ones taken from the free end; beyond it, the overflow record's."""

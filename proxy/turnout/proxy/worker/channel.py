@@ -81,6 +81,21 @@ class Channel:
         if not self._writing:
             self._flush()
 
+    def finish_sending(self, timeout_s: float) -> None:
+        """Send what waits, and do nothing else meanwhile: this end is about to go."""
+        if self.closed:
+            return
+        self._sock.settimeout(timeout_s)
+        with contextlib.suppress(OSError):
+            while self._out:
+                self._send_first()
+
+    def finish_reading(self) -> None:
+        """Deliver what came from a peer that has gone, then close."""
+        while not self.closed and self._read():
+            pass
+        self.close()
+
     def close(self) -> None:
         """Close at once; what still waits is dropped."""
         if self.closed:
@@ -127,20 +142,23 @@ class Channel:
 
     # Receiving
 
-    def _read(self) -> None:
+    def _read(self) -> bool:
+        """Deliver what has come; whether there was something."""
         try:
             data, beside, _, _ = self._sock.recvmsg(_READ_BYTES, _FDS_SPACE, socket.MSG_CMSG_CLOEXEC)
         except (BlockingIOError, InterruptedError):
-            return
+            return False
         except OSError:
             self._lost()
-            return
+            return False
         for level, kind, payload in beside:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                 self._fds.extend(memoryview(payload[: len(payload) // 4 * 4]).cast("i"))
         self._in += data
         if not data or not self._deliver():
             self._lost()
+            return False
+        return True
 
     def _deliver(self) -> bool:
         """Hand on every complete frame; False if what came is not what a peer of ours says."""

@@ -23,11 +23,15 @@ from turnout.proxy.worker.messages import (
     Listen,
     Resolved,
     Secrets,
+    SpansTaken,
     Started,
     ToWorker,
     Unlisten,
 )
 from turnout.proxy.worker.worker import Worker
+
+LAST_WORDS_S = 1.0
+"""How long a worker that ends waits for the supervisor to read."""
 
 
 class Process:
@@ -46,6 +50,10 @@ class Process:
     def failure(self) -> BaseException | None:
         """What ended the process, if it was a fault."""
         return self._task.exception() if self._task.done() and not self._task.cancelled() else None
+
+    def finish_sending(self) -> None:
+        """Have the supervisor take what it was told last."""
+        self._channel.finish_sending(LAST_WORDS_S)
 
     async def _run(self) -> None:
         while True:
@@ -68,6 +76,8 @@ class Process:
                 await worker.apply_secrets(message)
             case Configure():
                 await worker.configure(message)
+            case SpansTaken():
+                worker.on_spans_taken()
             case Drain():
                 worker.drain(message.timeout_s)
 
@@ -87,4 +97,5 @@ def main(build: str) -> None:
     if process.failure is not None:
         traceback.print_exception(process.failure)
         os._exit(1)
+    process.finish_sending()
     os._exit(0)  # nothing is left to be done, and a worker's end should not wait for the collector

@@ -6,7 +6,7 @@ travel beside the frame that needs them (SCM_RIGHTS). A pair that closes ends th
 
 import msgspec
 
-from turnout.proxy.cluster.endpoint import Target
+from turnout.proxy.cluster.target import Target
 from turnout.proxy.net.options import Options
 from turnout.rules.source import Secret
 
@@ -135,9 +135,20 @@ class TlsFailed(Message, frozen=True):
     others: int
 
 
+class Spans(Message, frozen=True):
+    """From the worker: records of exchanges (`telemetry.trace.record`, encoded), of which so many spans are made."""
+
+    spans: int
+    records: bytes
+
+
+class SpansTaken(Message, frozen=True):
+    """To the worker: a batch of them has come. It has no more than some under way."""
+
+
 class Drained(Message, frozen=True):
     """From the worker: nothing is left; it exits next."""
 
 
-ToWorker = Hello | Listen | Unlisten | Configure | Resolved | Secrets | Drain
-FromWorker = Started | Configured | Failing | Probing | Probed | Overloaded | TlsFailed | Drained
+ToWorker = Hello | Listen | Unlisten | Configure | Resolved | Secrets | Drain | SpansTaken
+FromWorker = Started | Configured | Failing | Probing | Probed | Overloaded | TlsFailed | Spans | Drained

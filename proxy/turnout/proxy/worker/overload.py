@@ -4,7 +4,7 @@ The levels are shares of its memory that are in use (Envoy's overload manager, `
 
 | from | what is done | Envoy's action |
 |---|---|---|
-| 0.80 | freed memory is given back to the system, at most every SHRINK_EVERY_S | `shrink_heap` |
+| 0.80 | freed memory is given back to the system, at most every SHRINK_EVERY_S; nothing is mirrored | `shrink_heap` |
 | 0.90 | each new request is answered 503, until it is below 0.85 again | `stop_accepting_requests` |
 | 0.95 | the exchanges that hold most are cut; no new connections | `reset_high_memory_stream`, `reject_incoming_…` |
 
@@ -74,6 +74,11 @@ class OverloadManager:
     def __repr__(self) -> str:
         return f"<OverloadManager {self.pressure:.0%}{' refusing' if self.is_refusing else ''}>"
 
+    @property
+    def is_short(self) -> bool:
+        """Whether memory is to be saved: what nobody waits for is not begun any more."""
+        return self.pressure >= SHRINK_FROM
+
     def on_sample(self, resident_bytes: int, now: float) -> Relief:
         """So much of the process is in memory."""
         self.resident_bytes = resident_bytes
@@ -118,3 +123,9 @@ def share_memory(limit_bytes: int, workers: int) -> int:
 def bound_connections(max_connections: int, descriptors: int) -> int:
     """How many downstream connections one worker can have with so many descriptors (`RLIMIT_NOFILE`), at least one."""
     return max(1, min(max_connections, (descriptors - SPARE_DESCRIPTORS) // DESCRIPTORS_EACH))
+
+
+def bound_shadows(descriptors: int) -> int:
+    """How many copies of requests one worker can have in flight with so many descriptors, at least 16. Each takes two
+    at most, out of what connections leave over: requests never go without for them."""
+    return max(16, (descriptors - SPARE_DESCRIPTORS) // 8)

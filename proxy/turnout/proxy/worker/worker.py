@@ -18,20 +18,24 @@ from turnout.proxy.exchange.sides import Replays, Scope, Services
 from turnout.proxy.exchange.state import ExchangeState
 from turnout.proxy.filters.guards import Guards
 from turnout.proxy.filters.peer import Peer
+from turnout.proxy.filters.tracing import Tracer
 from turnout.proxy.net.access_log import AccessLog
 from turnout.proxy.net.context import ListenerContext, WorkerContext
 from turnout.proxy.net.downstream import DownstreamConnection
 from turnout.proxy.net.listener import Listener
 from turnout.proxy.net.log_file import LogFile
-from turnout.proxy.net.options import Options
+from turnout.proxy.net.options import Options, TraceOptions
 from turnout.proxy.net.pool import Pool
 from turnout.proxy.net.protocol import as_factory
 from turnout.proxy.net.queue import Queue
 from turnout.proxy.net.refusal import Refusals
+from turnout.proxy.net.spans import Log, SpanLog
 from turnout.proxy.net.timers import Timers
 from turnout.proxy.net.tls.handshake import Handshake
 from turnout.proxy.net.tls.reports import TlsReports
 from turnout.proxy.route.table import Table
+from turnout.proxy.shadow.shadows import Shadows
+from turnout.proxy.shadow.taps import Mirroring
 from turnout.proxy.telemetry.buckets import Buckets
 from turnout.proxy.telemetry.counters import Counters
 from turnout.proxy.telemetry.layout import BUCKETS_TABLE, NO_ROUTE_KEY, SHARED_BYTES, Word, route_keys
@@ -46,9 +50,10 @@ from turnout.proxy.worker.messages import (
     Overloaded,
     Resolved,
     Secrets,
+    Spans,
     TlsFailed,
 )
-from turnout.proxy.worker.overload import OverloadManager, bound_connections
+from turnout.proxy.worker.overload import OverloadManager, bound_connections, bound_shadows
 from turnout.proxy.worker.reports import Reports
 from turnout.proxy.worker.secrets import NO_CONTEXTS, ContextError, Contexts, build_contexts
 from turnout.proxy.worker.watch import Watch
@@ -83,16 +88,24 @@ class Worker:
         counters = self._counters = Counters(words[slot], others)
         clock = time.monotonic
         timers = self._timers = Timers(loop, clock)
-        self._guards = Guards(Buckets(words[slot], others, BUCKETS_TABLE), counters, hello.salt, len(words))
+        buckets = Buckets(words[slot], others, BUCKETS_TABLE)
+        self._guards = Guards(buckets, counters, hello.salt, len(words))
         self._reports = Reports(send)
         tls_reports = TlsReports(counters, clock, self._reports.on_tls_failure)
         self._pool = Pool(loop, clock, timers, counters, options.max_head_bytes, tls_reports)
         self._log = _open_log(options, counters)
         log = self._log.log if self._log else _log_nothing
+        self._tracer, self._spans = self._trace(options.tracing, log)
+        if self._spans is not None:
+            log = self._spans.log
         replay_bytes = min(REPLAY_BYTES, options.max_memory_bytes // 4 or REPLAY_BYTES)
         services = Services(self._pool, counters, clock, time.time, log, Replays(replay_bytes), options.idle_timeout_s)
+        services.tracer = self._tracer
         self._context = WorkerContext(loop, clock, timers, services, options, tls_reports)
         descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        self._shadows = Shadows(self._pool, counters, clock, timers, bound_shadows(descriptors), self._tell_fault)
+        self._shadows.tracer = self._tracer
+        self._mirroring = Mirroring(self._shadows, buckets)
         manager = OverloadManager(
             options.max_memory_bytes, options.max_connections, bound_connections(options.max_connections, descriptors)
         )
@@ -108,7 +121,7 @@ class Worker:
         self._tls = NO_CONTEXTS
         self._snapshot = Snapshot()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._flush_log()
+        self._flush_logs()
 
     # The supervisor's messages
 
@@ -148,6 +161,7 @@ class Worker:
         self._snapshot = built.snapshot
         self._apply_clusters(built.snapshot)
         self._guards.bind(built.tables.values())
+        self._mirroring.bind(built.tables.values())
         for name, table in built.tables.items():
             self._apply_scope(name, table, built.no_route_record, message.version)
         self._apply_tls(built.tls)
@@ -171,9 +185,13 @@ class Worker:
         else:
             self._apply_tls(made)
 
+    def on_spans_taken(self) -> None:
+        if self._spans is not None:
+            self._spans.on_taken()
+
     def drain(self, timeout_s: float) -> None:
         """Accept no more; leave when the last connection is gone, at the latest after `timeout_s`."""
-        self._context.draining = True
+        self._context.draining = self._shadows.is_ending = True
         for context in self._contexts.values():
             context.closing = True
         self._context.on_idle = self._finish
@@ -277,11 +295,18 @@ class Worker:
         self._context.on_idle = lambda: None
         self._watch.stop()
         self._refusals.close()
+        self._shadows.close()
         self._pool.close()
         if self._log is not None:
             self._log.flush()
+        if self._spans is not None:
+            self._spans.close()
         self._send(Drained())
         self._leave()
+
+    def _tell_fault(self, error: Exception) -> None:
+        """A shadow, or who looks at them, did what nobody expected; requests go on."""
+        self._loop.call_exception_handler({"message": "a fault with a shadow; requests go on", "exception": error})
 
     def _on_look(self, manager: OverloadManager, cuts: int) -> None:
         """How memory is, at each look."""
@@ -289,15 +314,27 @@ class Worker:
         if services.overloaded != manager.is_refusing:
             services.overloaded = manager.is_refusing
             self._send(Overloaded(manager.is_refusing, manager.pressure))
+        self._shadows.is_short = manager.is_short
         words[Word.OVERLOADED] = int(manager.is_refusing)
         words[Word.RESIDENT_BYTES] = manager.resident_bytes
         if cuts:
             self._counters.add(Word.EXCHANGES_CUT, cuts)
 
-    def _flush_log(self) -> None:
+    def _flush_logs(self) -> None:
         if self._log is not None:
             self._log.flush()
-            self._loop.call_later(FLUSH_S, self._flush_log)
+        if self._spans is not None:
+            self._spans.flush()
+        if self._log is not None or self._spans is not None:
+            self._loop.call_later(FLUSH_S, self._flush_logs)
+
+    def _trace(self, options: TraceOptions | None, log: Log) -> tuple[Tracer | None, SpanLog | None]:
+        """What decides which requests are recorded, and what stands before the access log to tell of these."""
+        if options is None:
+            return None, None
+        tracer = Tracer(options.sampler, options.formats, options.slow_s)
+        drop = partial(self._counters.add, int(Word.SPANS_DROPPED))
+        return tracer, SpanLog(tracer, log, lambda spans, records: self._send(Spans(spans, records)), drop)
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         """Run a coroutine and keep it from being collected."""

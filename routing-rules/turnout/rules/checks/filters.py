@@ -1,6 +1,7 @@
 """Checks of filters, of a rule and of a backendRef."""
 
 from turnout.rules.checks.common import check_count, check_unique
+from turnout.rules.checks.mirroring import check_mirror
 from turnout.rules.checks.syntax import (
     UNEDITABLE_HEADERS,
     dns_name_fault,
@@ -18,10 +19,12 @@ from turnout.rules.documents.httproute import (
     RequestRedirect,
     URLRewrite,
 )
+from turnout.rules.documents.mirroring import RequestMirror
 
 _FIELDS = {
     "RequestHeaderModifier": "requestHeaderModifier",
     "ResponseHeaderModifier": "responseHeaderModifier",
+    "RequestMirror": "requestMirror",
     "RequestRedirect": "requestRedirect",
     "URLRewrite": "urlRewrite",
     "ExtensionRef": "extensionRef",
@@ -34,7 +37,9 @@ def check_filters(say: Reporter, path: Path, filters: tuple[Filter, ...], *, one
     if not filters:
         return
     check_count(say, path, filters, 16)
-    check_unique(say, path, (f.type for f in filters), "filter", field="type")
+    # Of mirrors there may be several (HTTPRouteRule.filters); each is told from the others by its place.
+    types = (f"{f.type} {index}" if f.type == "RequestMirror" else f.type for index, f in enumerate(filters))
+    check_unique(say, path, types, "filter", field="type")
     if {"RequestRedirect", "URLRewrite"} <= {f.type for f in filters}:
         say.error(path, "filter-conflict", "RequestRedirect and URLRewrite exclude each other")
     for index, item in enumerate(filters):
@@ -42,12 +47,16 @@ def check_filters(say: Reporter, path: Path, filters: tuple[Filter, ...], *, one
         if item.type == "ExtensionRef" and not of_rule:
             fault = "a RoutePolicy belongs to a rule, not to one of its backends"
             say.error((*path, index, "type"), "filter-conflict", fault)
+        elif item.type == "RequestMirror" and not of_rule:
+            fault = "a mirror belongs to a rule, not to one of its backends"
+            say.error((*path, index, "type"), "filter-conflict", fault)
 
 
 def _check_filter(say: Reporter, path: Path, item: Filter, one_prefix: bool) -> None:
-    bodies: dict[str, HeaderModifier | RequestRedirect | URLRewrite | ExtensionRef | None] = {
+    bodies: dict[str, HeaderModifier | RequestMirror | RequestRedirect | URLRewrite | ExtensionRef | None] = {
         "requestHeaderModifier": item.request_header_modifier,
         "responseHeaderModifier": item.response_header_modifier,
+        "requestMirror": item.request_mirror,
         "requestRedirect": item.request_redirect,
         "urlRewrite": item.url_rewrite,
         "extensionRef": item.extension_ref,
@@ -62,6 +71,8 @@ def _check_filter(say: Reporter, path: Path, item: Filter, one_prefix: bool) -> 
             say.error(path, "filter-body", f"a filter of type {item.type} needs {name}")
         elif isinstance(body, HeaderModifier):
             _check_modifier(say, place, body)
+        elif isinstance(body, RequestMirror):
+            check_mirror(say, place, body)
         elif isinstance(body, ExtensionRef):
             _check_extension(say, place, body)
         else:

@@ -5,8 +5,8 @@ Source: the validations in gateway-api, apis/v1/httproute_types.go.
 
 from turnout.rules.checks.common import check_count, check_duration, check_retry, check_unique
 from turnout.rules.checks.filters import check_filters
+from turnout.rules.checks.refs import check_ref
 from turnout.rules.checks.syntax import (
-    dns_label_fault,
     dns_name_fault,
     header_name_fault,
     header_value_fault,
@@ -24,10 +24,6 @@ from turnout.rules.documents.httproute import (
     Rule,
 )
 from turnout.rules.regex import compile_regex
-
-SERVICE_FORMS = (("", "Service"), (None, "Service"), ("", None))
-PREDICTOR_FORMS = ((None, None), ("turnout.dev", "Predictor"))
-"""What (group, kind) of a backendRef may be."""
 
 
 def check_httproute(say: Reporter, route: HTTPRoute) -> None:
@@ -137,16 +133,5 @@ def check_backends(say: Reporter, path: Path, refs: tuple[BackendRef, ...], *, o
 
 
 def _check_backend(say: Reporter, path: Path, ref: BackendRef, one_prefix: bool) -> None:
-    form = (ref.group, ref.kind)
-    if form in SERVICE_FORMS:
-        if ref.port is None:
-            say.error(path, "missing-field", "port is needed for a Service")
-    elif form not in PREDICTOR_FORMS:
-        what = f"{ref.group or ''}/{ref.kind or ''}"
-        fault = f"{what} can't be a backend; turnout.dev/Predictor or a Service can"
-        say.error(path, "unknown-kind", fault)
-    if fault_text := dns_name_fault(ref.name):
-        say.error((*path, "name"), "invalid-name", fault_text)
-    if ref.namespace is not None and (fault_text := dns_label_fault(ref.namespace)):
-        say.error((*path, "namespace"), "invalid-name", fault_text)
+    check_ref(say, path, ref)
     check_filters(say, (*path, "filters"), ref.filters, one_prefix=one_prefix, of_rule=False)

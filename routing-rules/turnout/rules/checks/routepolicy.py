@@ -2,6 +2,7 @@
 
 from turnout.rules.checks.balancing import check_key
 from turnout.rules.checks.common import check_duration, check_no_effect, check_retry
+from turnout.rules.checks.mirroring import check_mirror_policy
 from turnout.rules.checks.syntax import header_name_fault
 from turnout.rules.checks.tls import check_identities
 from turnout.rules.documents.document import Path, Reporter
@@ -17,6 +18,9 @@ def check_routepolicy(say: Reporter, policy: RoutePolicy) -> None:
         say.warning(("spec",), "no-effect", "the policy says nothing")
     if spec.split_by is not None:
         check_key(say, ("spec", "splitBy"), spec.split_by)
+    if spec.mirror_by is not None:
+        check_key(say, ("spec", "mirrorBy"), spec.mirror_by)
+    check_mirror_policy(say, ("spec", "mirror"), spec.mirror)
     check_identities(say, ("spec", "allowedIdentities"), spec.allowed_identities)
     place = ("spec", "timeouts")
     check_duration(say, (*place, "firstByte"), spec.timeouts.first_byte)

@@ -5,6 +5,7 @@ A policy may serve several rules, so this is not the policy's fault, and is told
 
 from collections.abc import Callable, Iterator
 
+from turnout.rules.compiler.mirrors import is_sampled
 from turnout.rules.compiler.policies import NO_POLICY, extension_index
 from turnout.rules.documents.document import Path, Reporter
 from turnout.rules.documents.httproute import Retry, Rule
@@ -27,6 +28,9 @@ def _without_effect(
     if not isinstance(action, Forward):
         if rule.retry is not None:
             yield ("retry",), "retry has no effect: the rule sends nothing to a backend"
+        for index, found in enumerate(rule.filters):
+            if found.request_mirror is not None:
+                yield ("filters", index), "the mirror has no effect: the rule sends nothing to a backend"
         if policy is not NO_POLICY and not policy.allowed_identities:
             yield attached, "the policy has no effect: the rule sends nothing to a backend"
         return
@@ -37,6 +41,15 @@ def _without_effect(
         fault = "no backend of the rule has a circuitBreaker with overflow: Queue or maxConnections"
         yield attached, f"the policy's timeouts.queue has no effect: {fault}"
     yield from ((attached, text) for text in _late_timeouts(action))
+    yield from ((attached, f"the policy's {text}") for text in _of_mirrors(policy, action))
+
+
+def _of_mirrors(policy: RoutePolicySpec, action: Forward) -> Iterator[str]:
+    if policy.mirror_by is not None and not any(is_sampled(mirror) for mirror in action.mirrors):
+        why = "all requests, or none, are mirrored" if action.mirrors else "the rule has no RequestMirror"
+        yield f"mirrorBy has no effect: {why}"
+    if policy.mirror != NO_POLICY.mirror and not action.mirrors:
+        yield "mirror has no effect: the rule has no RequestMirror"
 
 
 def _of_retries(retry: Retry | None, policy: RoutePolicySpec) -> Iterator[str]:

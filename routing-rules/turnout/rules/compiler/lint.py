@@ -16,7 +16,7 @@ from turnout.rules.compiler.policies import Policies
 from turnout.rules.compiler.references import References
 from turnout.rules.compiler.routes import Entry
 from turnout.rules.documents.document import Report
-from turnout.rules.snapshot import Match, ValueMatch
+from turnout.rules.snapshot import Forward, Match, ValueMatch
 
 _EVERY_PATH = frozenset({".*", ".+", "/.*", "(.*)", "(.+)", "(/.*)", ".*?", ".+?", "/.*?", "^.*$", "^/.*$"})
 _MAX_CATCH_ALLS = 16
@@ -62,6 +62,19 @@ def lint_identities(socket: Socket, asks: bool, hosts: Iterable[list[Entry]], re
                 f"the policy's allowedIdentities let nobody in: listener {socket.name} asks for no client certificates"
             )
             report.add("warning", entry.origin(), "no-identities", text)
+
+
+def lint_mirrors(entries: list[Entry], report: Report) -> None:
+    """Warn, once a rule, of mirrors that answer requests, too: there a copy takes the place of a request."""
+    forwards = [(entry, entry.route.action) for entry in entries if isinstance(entry.route.action, Forward)]
+    live = {backend.cluster for _, action in forwards for backend in action.backends if backend.weight}
+    told: set[str] = set()
+    for entry, action in forwards:
+        shared = dict.fromkeys(mirror.cluster for mirror in action.mirrors if mirror.cluster in live)
+        if shared and entry.route.name not in told:
+            told.add(entry.route.name)
+            text = f"{', '.join(shared)} answers requests, too: copies take part in its limits and endpoint states"
+            report.add("warning", entry.origin(), "live-mirror", text)
 
 
 def _shadows(entries: list[Entry]) -> Iterable[tuple[Entry, Entry | None]]:

@@ -7,6 +7,7 @@ import msgspec
 
 from turnout.rules import resilience as r
 from turnout.rules.compiler.keys import compile_key
+from turnout.rules.compiler.mirrors import compile_limits, is_sampled
 from turnout.rules.documents.document import Document
 from turnout.rules.documents.httproute import Filter, Retry
 from turnout.rules.documents.routepolicy import (
@@ -87,6 +88,9 @@ def apply_policy(forward: Forward, retry: Retry | None, policy: RoutePolicySpec)
         split_by=compile_key(policy.split_by) if len(forward.backends) > 1 else None,
         rate_limit=None if limit is None else _rate_limit(limit),
         fault=None if fault is None else _fault(fault),
+        # Who mirrors everything mirrors every key.
+        mirror_by=compile_key(policy.mirror_by) if any(is_sampled(m) for m in forward.mirrors) else None,
+        mirror_limits=compile_limits(policy.mirror) if forward.mirrors else forward.mirror_limits,
     )
     return changed
 

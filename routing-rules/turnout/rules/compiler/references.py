@@ -16,12 +16,12 @@ from typing import TypeAlias
 
 import msgspec
 
-from turnout.rules.checks.httproute import SERVICE_FORMS
+from turnout.rules.checks.refs import SERVICE_FORMS
 from turnout.rules.compiler.clusters import compile_cluster
 from turnout.rules.documents.base import GATEWAY_GROUP, TURNOUT_GROUP
 from turnout.rules.documents.document import Document
 from turnout.rules.documents.gateway import ReferenceGrant
-from turnout.rules.documents.httproute import WeightedRef
+from turnout.rules.documents.mirroring import ObjectRef
 from turnout.rules.documents.predictor import Predictor
 from turnout.rules.snapshot import Cluster, Endpoint, Origin, Protocol
 
@@ -56,14 +56,14 @@ class References:
                 case ReferenceGrant() as grant:
                     self._add_grant(grant)
 
-    def resolve(self, ref: WeightedRef, route: str, namespace: str, where: Where) -> tuple[str, Missing | None]:
+    def resolve(self, ref: ObjectRef, route: str, namespace: str, where: Where) -> tuple[str, Missing | None]:
         """The cluster's name for a ref in a route of this kind and namespace; with the reason if it is missing."""
         if (ref.group, ref.kind) in SERVICE_FORMS:
             return self._service(ref, route, namespace, where)
         name = f"{ref.namespace or namespace}/{ref.name}"
         if name not in self._predictors:
             self._miss(name, where)
-            return name, Missing("missing-predictor", f"there is no Predictor {name}; its share is answered 500")
+            return name, Missing("missing-predictor", f"there is no Predictor {name}")
         # Also without a grant: the Predictor is not what nobody uses.
         self._used.add(name)
         if self._granted(TURNOUT_GROUP, "Predictor", ref, route, namespace):
@@ -94,7 +94,7 @@ class References:
         """Predictors that no route names."""
         return [name for name in self._predictors if name not in self._used]
 
-    def _service(self, ref: WeightedRef, route: str, namespace: str, where: Where) -> tuple[str, Missing | None]:
+    def _service(self, ref: ObjectRef, route: str, namespace: str, where: Where) -> tuple[str, Missing | None]:
         place = ref.namespace or namespace
         port = ref.port or 0
         protocol: Protocol = "h2c" if route == GRPC_ROUTE else "http1"
@@ -113,7 +113,7 @@ class References:
                     place = grant.metadata.namespace
                     self._grants.add((source.kind, source.namespace, place, to.group, to.kind, to.name))
 
-    def _granted(self, group: str, kind: str, ref: WeightedRef, route: str, namespace: str) -> bool:
+    def _granted(self, group: str, kind: str, ref: ObjectRef, route: str, namespace: str) -> bool:
         place = ref.namespace or namespace
         if place == namespace:
             return True
@@ -122,7 +122,7 @@ class References:
     def _not_granted(self, kind: str, name: str, route: str, namespace: str, where: Where) -> tuple[str, Missing]:
         missing = f"{name} (not granted)"
         self._miss(missing, where)
-        text = f"no ReferenceGrant lets {route}s of {namespace} name the {kind} {name}; its share is answered 500"
+        text = f"no ReferenceGrant lets {route}s of {namespace} name the {kind} {name}"
         return missing, Missing("not-granted", text)
 
     def _miss(self, name: str, where: Where) -> None:

@@ -9,11 +9,13 @@ import msgspec
 from turnout.rules import snapshot as s
 from turnout.rules.compiler.actions import compile_action, compile_filters
 from turnout.rules.compiler.effects import warn_of_no_effect
-from turnout.rules.compiler.policies import NO_POLICY, Policies, apply_policy, extension_index
+from turnout.rules.compiler.mirrors import compile_mirrors
+from turnout.rules.compiler.policies import Policies, apply_policy, extension_index
 from turnout.rules.compiler.precedence import Key, age_of, precedence
 from turnout.rules.compiler.references import References
 from turnout.rules.documents.document import Document, Path, Report, Reporter
 from turnout.rules.documents.httproute import BackendRef, HeaderMatch, HTTPRoute, QueryParamMatch, RouteMatch, Rule
+from turnout.rules.documents.mirroring import ObjectRef
 
 _PATH_KINDS: dict[str, s.PathKind] = {"Exact": "exact", "PathPrefix": "path_prefix", "RegularExpression": "regex"}
 _ANY = RouteMatch()
@@ -98,15 +100,21 @@ def _compile_rule(
     meta, rule = say.document.resource.metadata, written.rule
     path = ("spec", "rules", number)
 
-    def resolve(ref: BackendRef, index: int) -> tuple[str, bool]:
-        place = (*path, "backendRefs", index)
+    def find(ref: ObjectRef, place: Path, without: str) -> tuple[str, bool]:
+        """`without` is what happens if there is no such thing."""
         name, missing = references.resolve(ref, kind.name, meta.namespace, lambda: say.document.origin(*place))
         if missing is not None:
-            say.warning(place, missing.code, missing.message)
+            say.warning(place, missing.code, f"{missing.message}; {without}")
         elif (protocol := references.protocol(name)) not in kind.protocols:
             text = f"{say.document} sends gRPC to the Predictor {name}, whose protocol is {protocol}; gRPC needs HTTP/2"
             say.warning(place, "protocol-mismatch", text)
         return name, missing is not None
+
+    def resolve(ref: BackendRef, index: int) -> tuple[str, bool]:
+        return find(ref, (*path, "backendRefs", index), "its share is answered 500")
+
+    def resolve_mirror(ref: ObjectRef, index: int) -> str:
+        return find(ref, (*path, "filters", index, "requestMirror", "backendRef"), "nothing is mirrored to it")[0]
 
     filters = compile_filters(rule.filters)
     action = compile_action(rule, filters, resolve, kind.unserved)
@@ -114,6 +122,10 @@ def _compile_rule(
         place = (*path, "backendRefs") if rule.backend_refs else path
         code = "zero-weights" if rule.backend_refs else "no-backends"
         say.warning(place, code, f"{action.message}; every request gets a {action.status}")
+    # Also where there is nothing to be mirrored: a name that nothing has is told.
+    mirrors = compile_mirrors(rule, resolve_mirror)
+    if mirrors and isinstance(action, s.Forward):
+        action = msgspec.structs.replace(action, mirrors=mirrors)
     action, allowed = _with_policy(say, path, rule, action, references, policies)
     edits = _layers(filters.request_headers), _layers(filters.response_headers)
     name = f"{kind.prefix}{meta.namespace}/{meta.name}/{rule.name or number}"
@@ -134,7 +146,7 @@ def _with_policy(
         return s.Respond(500, text), ()
     if isinstance(action, s.Forward):
         action = apply_policy(action, rule.retry, policy)
-    if rule.retry is not None or policy is not NO_POLICY:
+    if rule.retry is not None or rule.filters:
         warn_of_no_effect(say, path, rule, policy, action, references.has_queue)
     return action, tuple(sorted(set(policy.allowed_identities)))
 

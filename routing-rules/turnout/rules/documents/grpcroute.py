@@ -20,6 +20,7 @@ from turnout.rules.documents.httproute import (
     Rule,
     WeightedRef,
 )
+from turnout.rules.documents.mirroring import RequestMirror
 
 GRPCName = Annotated[str, Meta(max_length=1024)]
 
@@ -44,12 +45,10 @@ class GRPCMatch(Strict, frozen=True, kw_only=True):
 class GRPCFilter(Strict, frozen=True, kw_only=True):
     """One filter; the field that belongs to its type must be there, and no other."""
 
-    later: ClassVar = frozenset({"requestMirror"})
-    later_values: ClassVar = {"type": frozenset({"RequestMirror"})}
-
-    type: Literal["RequestHeaderModifier", "ResponseHeaderModifier", "ExtensionRef"]
+    type: Literal["RequestHeaderModifier", "ResponseHeaderModifier", "RequestMirror", "ExtensionRef"]
     request_header_modifier: HeaderModifier | None = None
     response_header_modifier: HeaderModifier | None = None
+    request_mirror: RequestMirror | None = None
     extension_ref: ExtensionRef | None = None
 
     def as_filter(self) -> Filter:
@@ -58,6 +57,7 @@ class GRPCFilter(Strict, frozen=True, kw_only=True):
             type=self.type,
             request_header_modifier=self.request_header_modifier,
             response_header_modifier=self.response_header_modifier,
+            request_mirror=self.request_mirror,
             extension_ref=self.extension_ref,
         )
 

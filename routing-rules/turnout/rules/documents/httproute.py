@@ -9,9 +9,12 @@ from typing import Annotated, ClassVar, Literal
 from msgspec import Meta
 
 from turnout.rules.documents.base import Duration, ObjectName, Port, Resource, Strict
+from turnout.rules.documents.mirroring import ObjectRef, RequestMirror
 
 Method = Literal["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"]
-FilterType = Literal["RequestHeaderModifier", "ResponseHeaderModifier", "RequestRedirect", "URLRewrite", "ExtensionRef"]
+FilterType = Literal[
+    "RequestHeaderModifier", "ResponseHeaderModifier", "RequestMirror", "RequestRedirect", "URLRewrite", "ExtensionRef"
+]  # fmt: skip
 Hostname = Annotated[
     str,
     Meta(
@@ -112,25 +115,21 @@ class ExtensionRef(Strict, frozen=True, kw_only=True):
 class Filter(Strict, frozen=True, kw_only=True):
     """One filter; the field that belongs to its type must be there, and no other."""
 
-    later: ClassVar = frozenset({"requestMirror", "cors", "externalAuth"})
-    later_values: ClassVar = {"type": frozenset({"RequestMirror", "CORS", "ExternalAuth"})}
+    later: ClassVar = frozenset({"cors", "externalAuth"})
+    later_values: ClassVar = {"type": frozenset({"CORS", "ExternalAuth"})}
 
     type: FilterType
     request_header_modifier: HeaderModifier | None = None
     response_header_modifier: HeaderModifier | None = None
+    request_mirror: RequestMirror | None = None
     request_redirect: RequestRedirect | None = None
     url_rewrite: URLRewrite | None = None
     extension_ref: ExtensionRef | None = None
 
 
-class WeightedRef(Strict, frozen=True, kw_only=True):
+class WeightedRef(ObjectRef, frozen=True, kw_only=True):
     """Where a share of the requests goes. A bare name is the Predictor of that name."""
 
-    group: Annotated[str | None, Meta(description="turnout.dev, or empty for a Service.")] = None
-    kind: Annotated[str | None, Meta(description="Predictor (the default for a bare name) or Service.")] = None
-    name: ObjectName
-    namespace: Annotated[str | None, Meta(description="The route's own if not given.")] = None
-    port: Annotated[Port | None, Meta(description="Of a Service; without effect for a Predictor.")] = None
     weight: Annotated[int, Meta(ge=0, le=1_000_000, description="Its share is weight / sum of weights.")] = 1
 
 

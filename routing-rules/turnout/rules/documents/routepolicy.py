@@ -4,12 +4,13 @@ Names are Envoy's, but for the retry budget, which is Gateway API's (GEP-3388 `r
 are Istio's.
 """
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from msgspec import Meta
 
 from turnout.rules.documents.balancing import FieldName, Percent, SplitKey
 from turnout.rules.documents.base import Duration, Resource, Strict
+from turnout.rules.documents.mirroring import MirrorPolicy
 from turnout.rules.documents.tls import IdentityPattern
 
 Tokens = Annotated[int, Meta(ge=1, le=1_000_000_000)]
@@ -96,11 +97,13 @@ class GRPCRetry(Strict, frozen=True, kw_only=True):
 class RoutePolicySpec(Strict, frozen=True, kw_only=True):
     """What holds for the rules that name the policy."""
 
-    later: ClassVar = frozenset({"mirrorBy"})
-
     split_by: Annotated[
         SplitKey | None, Meta(description="A key stays with its backend; without one the split is random.")
     ] = None
+    mirror_by: Annotated[
+        SplitKey | None, Meta(description="All requests of a key are mirrored, or none; without one at random.")
+    ] = None
+    mirror: MirrorPolicy = MirrorPolicy()
     idempotent: Annotated[
         bool, Meta(description="true: a request may be sent again whatever its method, also after it was sent.")
     ] = False

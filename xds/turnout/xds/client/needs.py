@@ -18,13 +18,15 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import DownstreamTlsContext, UpstreamTlsContext
 
 from turnout.xds.resources import CLUSTER, LISTENER, ROUTES
+from turnout.xds.translate.read.routes import read_missing
 
 
 class Needs(msgspec.Struct, frozen=True):
     """`routes`: route configurations of a listener. `endpoints`: the load assignment of a cluster.
 
     `clusters`: those that routes name; True if one that the control plane does not tell is known to be missing
-    (`cluster_not_found_response_code: INTERNAL_SERVER_ERROR`), so that there is nothing to wait for. `is_api`: a
+    (`cluster_not_found_response_code: INTERNAL_SERVER_ERROR`, or our own word for it, which calls of gRPC need since to
+    them it is a 503), so that there is nothing to wait for. `is_api`: a
     listener for gRPC's own client, at which nothing comes in. `secrets`: of TLS, by their names over SDS.
     """
 
@@ -106,11 +108,14 @@ def _add_clusters(configuration: RouteConfiguration, clusters: dict[str, bool]) 
         for route in host.routes:
             if not route.HasField("route"):
                 continue
-            action = route.route
+            action = route.route  # what it mirrors to is not waited for: a copy holds nobody up
             missing = action.cluster_not_found_response_code == RouteAction.INTERNAL_SERVER_ERROR
             for name in _names(action):
                 # Waited for as soon as one route wants that.
                 clusters[name] = clusters.get(name, True) and missing
+    for name in read_missing(configuration):
+        if name in clusters:
+            clusters[name] = True
 
 
 def _names(action: RouteAction) -> Iterator[str]:

@@ -239,10 +239,7 @@ def _sorted(origins: Iterable[Origin]) -> tuple[Origin, ...]:
 def prune(snapshot: Snapshot) -> Snapshot:
     """The snapshot without the clusters that no route of it names."""
     used = {
-        backend.cluster
-        for route in snapshot.routes()
-        if isinstance(route.action, Forward)
-        for backend in route.action.backends
+        name for route in snapshot.routes() if isinstance(route.action, Forward) for name in route.action.clusters()
     }
     return msgspec.structs.replace(snapshot, clusters=tuple(c for c in snapshot.clusters if c.name in used))
 

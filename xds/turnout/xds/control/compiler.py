@@ -12,7 +12,6 @@ from turnout.rules.compile import Compiled, compile_documents
 from turnout.rules.diagnostics import Diagnostic
 from turnout.rules.documents.document import Document, Report
 
-_IDENTITIES = "allowed identities are not supported by the control plane yet, only with rule files"
 _KEYS = "the control plane tells keys only on loopback, or to proxies that show a certificate: --xds-client-ca"
 
 Compile: TypeAlias = Callable[[list[Document], Report | None], Compiled]
@@ -44,25 +43,15 @@ class LastCompiled:
 
 
 def _refuse(compiled: Compiled, serves_secrets: bool) -> Compiled:
-    """What proxies can't be told: allowed identities, without which a rule would be open to all, and keys, where who
-    can reach the port would get them."""
+    """What proxies can't be told: keys, where who can reach the port would get them."""
     snapshot, origins = compiled.snapshot, compiled.origins
-    if snapshot is None:
+    if snapshot is None or serves_secrets:
         return compiled
-    guarded = {route.name for route in snapshot.routes() if route.allowed_identities}
-    found = [Diagnostic("error", origins.routes[name, 0], "not-supported-yet", _IDENTITIES) for name in sorted(guarded)]
-    guarded_listeners = [
-        listener for listener in snapshot.listeners if any(host.allowed_identities for host in listener.virtual_hosts)
-    ]
-    found += [
-        Diagnostic("error", origins.listeners[x.name], "not-supported-yet", _IDENTITIES) for x in guarded_listeners
-    ]
-    if not serves_secrets:
-        places = [origins.listeners[listener.name] for listener in snapshot.listeners if listener.tls is not None]
-        places += [origins.clusters[cluster.name] for cluster in snapshot.clusters if cluster.tls is not None]
-        found += [Diagnostic("error", place, "open-to-all", _KEYS) for place in places]
-    if not found:
+    places = [origins.listeners[listener.name] for listener in snapshot.listeners if listener.tls is not None]
+    places += [origins.clusters[cluster.name] for cluster in snapshot.clusters if cluster.tls is not None]
+    if not places:
         return compiled
+    found = [Diagnostic("error", place, "open-to-all", _KEYS) for place in places]
     return msgspec.structs.replace(compiled, snapshot=None, diagnostics=(*compiled.diagnostics, *found))
 
 

@@ -48,5 +48,9 @@ class Place:
         path = f"{self.path}.{field}" if self.path else field
         return Place(self._faults, path if index is None else f"{path}[{index}]")
 
+    def item(self, key: str) -> "Place":
+        """An item of the map here."""
+        return Place(self._faults, f"{self.path}[{key}]")
+
     def say(self, message: str) -> None:
         self._faults.add(self.path, message)

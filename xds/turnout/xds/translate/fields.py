@@ -12,6 +12,8 @@ from turnout.xds.translate.names import (
     DOWNSTREAM_TLS_TYPE,
     FAULT_TYPE,
     HEAD_TIMEOUT_S,
+    IDENTITIES_OF_ROUTE_TYPE,
+    IDENTITIES_TYPE,
     LOCAL_LIMIT_TYPE,
     LONGEST_RETRY_AFTER_S,
     MANAGER_TYPE,
@@ -92,25 +94,27 @@ SUPPORTED: Final[dict[str, dict[str, Rule]]] = {
     },
     "envoy.extensions.filters.network.http_connection_manager.v3.Rds": _fields("config_source route_config_name"),
     "envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter": _fields(
-        harmless="name", typed_config=Packed(ROUTER_TYPE, LOCAL_LIMIT_TYPE, FAULT_TYPE)
+        harmless="name", typed_config=Packed(ROUTER_TYPE, IDENTITIES_TYPE, LOCAL_LIMIT_TYPE, FAULT_TYPE)
     ),
     "envoy.extensions.filters.http.router.v3.Router": _fields(
         harmless="dynamic_stats", suppress_envoy_headers=_ONLY_TRUE
     ),
     # Routes
     "envoy.config.route.v3.RouteConfiguration": _fields(
-        "name virtual_hosts most_specific_header_mutations_wins max_direct_response_body_size_bytes metadata " + _EDITS,
+        "name virtual_hosts most_specific_header_mutations_wins max_direct_response_body_size_bytes metadata "
+        "request_mirror_policies " + _EDITS,
         ignore_port_in_host_matching=_ONLY_TRUE,
         validate_clusters=_ONLY_FALSE,
     ),
     "envoy.config.route.v3.VirtualHost": _fields(
-        "name domains routes " + _EDITS, "metadata include_request_attempt_count"
+        "name domains routes request_mirror_policies " + _EDITS, "metadata include_request_attempt_count",
+        typed_per_filter_config=Packed(IDENTITIES_OF_ROUTE_TYPE),
     ),
     "envoy.config.route.v3.Route": _fields(
         "name match route redirect direct_response metadata per_request_buffer_limit_bytes request_body_buffer_limit "
         + _EDITS,
         "decorator stat_prefix",
-        typed_per_filter_config=Packed(LOCAL_LIMIT_TYPE, FAULT_TYPE),
+        typed_per_filter_config=Packed(IDENTITIES_OF_ROUTE_TYPE, LOCAL_LIMIT_TYPE, FAULT_TYPE),
     ),
     "envoy.config.route.v3.RouteMatch": _fields(
         "prefix path path_separated_prefix safe_regex case_sensitive runtime_fraction headers query_parameters"
@@ -122,8 +126,12 @@ SUPPORTED: Final[dict[str, dict[str, Rule]]] = {
     "envoy.config.route.v3.QueryParameterMatcher": _fields("name string_match present_match"),
     "envoy.config.route.v3.RouteAction": _fields(
         "cluster weighted_clusters cluster_not_found_response_code prefix_rewrite regex_rewrite host_rewrite_literal "
-        "timeout max_stream_duration idle_timeout retry_policy hash_policy"
+        "timeout max_stream_duration idle_timeout retry_policy hash_policy request_mirror_policies"
     ),
+    "envoy.config.route.v3.RouteAction.RequestMirrorPolicy": _fields(
+        "cluster runtime_fraction request_headers_mutations", disable_shadow_host_suffix_append=_ONLY_TRUE
+    ),
+    "envoy.config.common.mutation_rules.v3.HeaderMutation": _fields("append"),
     "envoy.config.route.v3.RouteAction.MaxStreamDuration": _fields("max_stream_duration grpc_timeout_header_max"),
     "envoy.config.route.v3.RouteAction.HashPolicy": _fields("header cookie connection_properties", "terminal"),
     "envoy.config.route.v3.RouteAction.HashPolicy.Header": _fields("header_name"),
@@ -151,6 +159,14 @@ SUPPORTED: Final[dict[str, dict[str, Rule]]] = {
     ),
     "envoy.config.route.v3.DirectResponseAction": _fields("status body"),
     # Filters of routes
+    "envoy.extensions.filters.http.rbac.v3.RBAC": _fields("rules", "rules_stat_prefix track_per_rule_stats"),
+    "envoy.extensions.filters.http.rbac.v3.RBACPerRoute": _fields("rbac"),
+    "envoy.config.rbac.v3.RBAC": _fields("policies", action=Only("ALLOW")),
+    "envoy.config.rbac.v3.Policy": _fields("permissions principals"),
+    "envoy.config.rbac.v3.Permission": _fields(any=_ONLY_TRUE),
+    "envoy.config.rbac.v3.Principal": _fields("authenticated and_ids or_ids"),
+    "envoy.config.rbac.v3.Principal.Set": _fields("ids"),
+    "envoy.config.rbac.v3.Principal.Authenticated": _fields("principal_name"),
     "envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit": _fields(
         "status token_bucket filter_enabled filter_enforced descriptors rate_limits",
         "stat_prefix max_dynamic_descriptors",

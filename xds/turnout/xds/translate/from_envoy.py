@@ -90,7 +90,8 @@ def _make_listener(told: ToldListener, routes: Configuration, hashes: Hashes) ->
     hosts = []
     for host in routes.hosts:
         site = make_site(told.sent_port, host.domains, hashes, is_tls=told.tls is not None)
-        hosts.append(VirtualHost(host.name, host.domains, raise_routes(host.routes, site)))
+        routes_of_host = raise_routes(host.routes, site)
+        hosts.append(VirtualHost(host.name, host.domains, routes_of_host, host.allowed_identities))
     return Listener(told.name, tuple(hosts), told.address, told.port, told.tls)
 
 
@@ -164,7 +165,7 @@ def _forwards(routes: Iterable[Configuration]) -> Iterator[tuple[Forward, HashKe
 
 def _named_clusters(listeners: Collection[Listener]) -> set[str]:
     actions = [r.action for listener in listeners for host in listener.virtual_hosts for r in host.routes]
-    return {backend.cluster for a in actions if isinstance(a, Forward) for backend in a.backends}
+    return {name for action in actions if isinstance(action, Forward) for name in action.clusters()}
 
 
 def _parse(resource: Resource) -> Any:

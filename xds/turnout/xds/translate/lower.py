@@ -178,6 +178,7 @@ def _lower_backend(route: Route, action: Forward, backend: Backend, per_million:
         lowered,
         (*route.request_headers, backend.request_headers),
         (*route.response_headers, backend.response_headers),
+        route.allowed_identities,
     )
 
 
@@ -206,7 +207,8 @@ def _lower_one(route: Route, site: Site) -> Lowered:
     match = route.match
     path = replace(match.path, value=_lower_regex(match.path.kind, match.path.value))
     match = Match(path, match.method, _lower_values(match.headers), _lower_values(match.query), match.per_million)
-    return Lowered(Route(route.name, match, action, as_layers(request), as_layers(response)), hash_on)
+    edits = as_layers(request), as_layers(response)
+    return Lowered(Route(route.name, match, action, *edits, route.allowed_identities), hash_on)
 
 
 def _route_first(route: HeaderEdits, backend: HeaderEdits) -> HeaderEdits:

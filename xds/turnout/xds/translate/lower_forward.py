@@ -4,13 +4,15 @@
   be repeated is asked of it as a whole if the match takes no others, and else only for what was never sent.
 * The time up to the first byte of an answer is what Envoy's `per_try_timeout` measures.
 * A rate is tokens in whole seconds. A fault that hits nobody is none.
-* Envoy has no word for: how long to wait for a breaker, a budget of the route (it has one of the cluster).
+* Envoy has no word for: how long to wait for a breaker, a budget of the route (it has one of the cluster); whose
+  requests are copied to a mirror, which is by chance there, and what bounds the copies.
 """
 
 from fractions import Fraction
 
 from msgspec.structs import replace
 
+from turnout.rules.mirroring import MirrorLimits
 from turnout.rules.resilience import QUEUE_TIMEOUT_S, Fault, RateLimit, Retry, RetryOn
 from turnout.rules.snapshot import Backend, Forward, Match
 from turnout.xds.translate.hashes import lower_key
@@ -37,6 +39,8 @@ def lower_forward(action: Forward, match: Match) -> Forward:
         split_by=lower_key(action.split_by) if action.split_by is not None and is_weighted(action) else None,
         rate_limit=None if action.rate_limit is None else _lower_rate(action.rate_limit),
         fault=None if action.fault is None else _lower_fault(action.fault),
+        mirror_by=None,
+        mirror_limits=MirrorLimits(),
     )
 
 

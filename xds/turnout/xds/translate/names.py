@@ -9,8 +9,8 @@ CLUSTER_HINT = "cluster"
 ORDER = "order"
 """In an endpoint's metadata: its place among the others, where localities and priorities do not follow each other."""
 MISSING = "missing"
-"""In a route configuration's metadata: clusters that are missing and that no route of Envoy's tells (a backend without
-weight, one that redirects, those of gRPC's routes)."""
+"""In a route configuration's metadata: clusters that are missing and of which not all routes of Envoy's tell that (a
+backend without weight, one that redirects, those of gRPC's routes)."""
 DEFAULT_ADDRESS, DEFAULT_PORT = "default_address", "default_port"
 """In a listener's metadata, true if `--listen` is to say it."""
 SENT_ADDRESS, SENT_PORT = "127.0.0.1", 8080
@@ -35,6 +35,8 @@ MANAGER_TYPE = f"{EXTENSIONS}filters.network.http_connection_manager.v3.HttpConn
 ROUTER_TYPE = f"{EXTENSIONS}filters.http.router.v3.Router"
 LOCAL_LIMIT_TYPE = f"{EXTENSIONS}filters.http.local_ratelimit.v3.LocalRateLimit"
 FAULT_TYPE = f"{EXTENSIONS}filters.http.fault.v3.HTTPFault"
+IDENTITIES_TYPE = f"{EXTENSIONS}filters.http.rbac.v3.RBAC"
+IDENTITIES_OF_ROUTE_TYPE = f"{EXTENSIONS}filters.http.rbac.v3.RBACPerRoute"
 PREVIOUS_HOSTS_TYPE = f"{EXTENSIONS}retry.host.previous_hosts.v3.PreviousHostsPredicate"
 UPSTREAM_OPTIONS_TYPE = f"{EXTENSIONS}upstreams.http.v3.HttpProtocolOptions"
 UPSTREAM_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
@@ -49,9 +51,12 @@ SYSTEM_CAS = "/etc/ssl/certs/ca-certificates.crt"
 ALPN = ("h2", "http/1.1")
 """What is agreed on with who speaks TLS, the best first."""
 
+IDENTITIES = "envoy.filters.http.rbac"
 LOCAL_LIMIT = "envoy.filters.http.local_ratelimit"
 FAULT = "envoy.filters.http.fault"
 """The names of these filters in the chain, by which a route configures them."""
+SHADOW_HEADER = "x-turnout-shadow"
+"""On a copy of a request."""
 MODEL_HEADER = "x-gateway-model-name"
 """Where a request's model stands, to Envoy."""
 RETRIABLE_CODES = "retriable-status-codes"

@@ -16,8 +16,19 @@ from typing import Any, TypeAlias
 
 from msgspec.structs import replace
 
+from turnout.rules.mirroring import MirrorLimits
 from turnout.rules.resilience import LoadBalancing
-from turnout.rules.snapshot import Cluster, Forward, Listener, Origin, Origins, Route, Snapshot, VirtualHost
+from turnout.rules.snapshot import (
+    Cluster,
+    Forward,
+    Listener,
+    Origin,
+    Origins,
+    Respond,
+    Route,
+    Snapshot,
+    VirtualHost,
+)
 from turnout.xds.resources import CLUSTER, ENDPOINTS, LISTENER, ROUTES, Resource, group_resources, make_resource
 from turnout.xds.translate.emit.clusters import is_resolved, make_assignment, make_cluster
 from turnout.xds.translate.emit.listeners import make_api_listener, make_listener, sent_port
@@ -31,6 +42,7 @@ from turnout.xds.translate.reuse import Reuse
 Listeners: TypeAlias = tuple[Listener, ...]
 Names: TypeAlias = tuple[str, ...]
 
+_CLOSED = Respond(403, "only for known identities, which a proxy has to see")
 GRPC_NAMES = "grpc/"
 """Before a hostname, the name of the route configuration of gRPC clients; before a cluster's name, that of theirs."""
 
@@ -157,7 +169,9 @@ def _name_for_grpc(route: Route, missing: frozenset[str]) -> Route:
     backends = tuple(
         b if b.cluster in missing else replace(b, cluster=GRPC_NAMES + b.cluster) for b in route.action.backends
     )
-    return replace(route, action=replace(route.action, backends=backends))
+    # It makes no copies.
+    own = replace(route.action, backends=backends, mirrors=(), mirror_by=None, mirror_limits=MirrorLimits())
+    return replace(route, action=own)
 
 
 def _make_grpc_cluster(_: Reuse, cluster: Cluster) -> list[Resource]:
@@ -191,7 +205,18 @@ def _grpc_hosts(listeners: Listeners) -> Iterator[tuple[str, Listener, VirtualHo
             for domain in host.domains:
                 if "*" not in domain and domain not in taken:
                     taken.add(domain)
-                    yield domain, listener, host
+                    yield domain, listener, _close_guarded(host)
+
+
+def _close_guarded(host: VirtualHost) -> VirtualHost:
+    """Who asks an endpoint by himself is not looked at by any proxy: what is not for everybody is nobody's there."""
+    routes = tuple(
+        replace(route, action=_CLOSED, allowed_identities=())
+        if host.allowed_identities or route.allowed_identities
+        else route
+        for route in host.routes
+    )
+    return replace(host, routes=routes, allowed_identities=())
 
 
 def _grpc_names(hostname: str, port: int) -> tuple[str, str]:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import DecodeError
 from google.protobuf.unknown_fields import UnknownFieldSet
 
@@ -52,9 +52,17 @@ def _walk_field(field: FieldDescriptor, value: Any, rule: Rule, place: Place) ->
     elif field.message_type is not None and not field.message_type.full_name.startswith(_WELL_KNOWN):
         if not field.is_repeated:
             walk_message(value, place.at(field.name))
-        elif not field.message_type.GetOptions().map_entry:
+        elif field.message_type.GetOptions().map_entry:
+            _walk_map(field.message_type.fields_by_name["value"].message_type, value, place.at(field.name))
+        else:
             for index, item in enumerate(value):
                 walk_message(item, place.at(field.name, index))
+
+
+def _walk_map(kind: Descriptor | None, value: Any, place: Place) -> None:
+    if kind is not None and not kind.full_name.startswith(_WELL_KNOWN):
+        for key, item in value.items():
+            walk_message(item, place.item(key))
 
 
 def _check_only(field: FieldDescriptor, value: Any, rule: Only, place: Place) -> None:

@@ -13,7 +13,7 @@ from typing import Literal
 
 import msgspec
 
-from turnout.proxy.cluster.endpoint import State
+from turnout.proxy.cluster.target import State
 from turnout.rules.resilience import HealthCheck
 
 

@@ -15,11 +15,11 @@ changed; `wake_at` says when `on_timer` is to be called. Rules:
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import NamedTuple, cast
 
-from turnout.proxy.cluster.endpoint import State
 from turnout.proxy.cluster.failure_accrual import NO_SLOT, Breaker
 from turnout.proxy.cluster.outliers.decision import Decision, Kind
 from turnout.proxy.cluster.outliers.detector import OutlierDetector
 from turnout.proxy.cluster.outliers.sample import Sample
+from turnout.proxy.cluster.target import State
 from turnout.proxy.supervisor.health.thresholds import Health, Result
 from turnout.proxy.supervisor.states.events import Events, Value
 from turnout.rules.snapshot import Cluster

@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from turnout.proxy.cluster.endpoint import State
+from turnout.proxy.cluster.target import State
 from turnout.proxy.supervisor.counters import RecordWords
 from turnout.proxy.supervisor.health.thresholds import Health
 from turnout.proxy.supervisor.states.cluster_states import ClusterStates, EndpointStates

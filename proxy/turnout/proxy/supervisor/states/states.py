@@ -13,8 +13,8 @@ from heapq import heappop, heappush
 from math import inf
 from typing import TYPE_CHECKING
 
-from turnout.proxy.cluster.endpoint import State
 from turnout.proxy.cluster.outliers.sample import Sample, read_sample
+from turnout.proxy.cluster.target import State
 from turnout.proxy.supervisor.health.thresholds import Result
 from turnout.proxy.supervisor.options import Address
 from turnout.proxy.supervisor.states.cluster_states import NO_STANDING, ClusterStates, Standing

@@ -13,9 +13,11 @@ from envoy.type.v3 import percent_pb2, token_bucket_pb2
 
 from turnout.rules.resilience import Fault, RateLimit
 from turnout.rules.snapshot import Forward, Listener
+from turnout.xds.translate.emit.identities import is_guarded
+from turnout.xds.translate.emit.identities import make_filter as make_guard_filter
 from turnout.xds.translate.emit.values import make_duration, pack
 from turnout.xds.translate.lower_forward import make_rate
-from turnout.xds.translate.names import FAULT, LOCAL_LIMIT
+from turnout.xds.translate.names import FAULT, IDENTITIES, LOCAL_LIMIT
 
 MAX_VALUES = 10_000
 """So many buckets for values of a header Envoy keeps, and forgets those that were used least lately."""
@@ -26,7 +28,10 @@ def make_chain(listener: Listener) -> list[Any]:
     """The filters of a listener, always in this order."""
     actions = [r.action for host in listener.virtual_hosts for r in host.routes if isinstance(r.action, Forward)]
     filters = []
-    # First, so that nobody waits for a fault only to be turned away.
+    # First, so that who may not ask takes no tokens of those who may.
+    if is_guarded(listener):
+        filters.append(_make_filter(IDENTITIES, make_guard_filter()))
+    # Before the fault, so that nobody waits for it only to be turned away.
     if any(action.rate_limit is not None for action in actions):
         filters.append(_make_filter(LOCAL_LIMIT, local_rate_limit_pb2.LocalRateLimit(stat_prefix=LOCAL_LIMIT)))
     if any(action.fault is not None for action in actions):

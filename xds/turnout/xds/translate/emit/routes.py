@@ -1,6 +1,6 @@
 """Routes in Envoy's words as Route messages, and what holds them: virtual hosts, route configurations."""
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from envoy.config.core.v3 import base_pb2
@@ -22,7 +22,9 @@ from turnout.xds.translate.emit.filters import add_filters
 from turnout.xds.translate.emit.hashing import make_hash_policy
 from turnout.xds.translate.emit.headers import add_request_edits, add_response_edits
 from turnout.xds.translate.emit.hints import write_hint
+from turnout.xds.translate.emit.identities import add_host_guard, add_route_guard
 from turnout.xds.translate.emit.matches import make_match, make_regex
+from turnout.xds.translate.emit.mirrors import make_mirror_policy
 from turnout.xds.translate.emit.retries import add_replay_limit, make_retry_policy
 from turnout.xds.translate.emit.timeouts import add_timeouts
 from turnout.xds.translate.emit.values import make_duration, make_metadata
@@ -63,29 +65,35 @@ def make_host(host: VirtualHost, site: Site, missing: Collection[str], *, filter
     words for them."""
     lowered = [found for route in host.routes for found in lower_route(route, site)]
     routes = [_make_route(found, missing, filters) for found in lowered]
+    if filters:
+        for message, found in zip(routes, lowered, strict=True):
+            add_route_guard(message, found.route, host)
     # Our proxy counts attempts for the upstream where a route has retries; Envoy does for all of a virtual host.
     counts = any(isinstance(r.action, Forward) and r.action.retry is not None for r in host.routes)
-    return components.VirtualHost(
+    told = components.VirtualHost(
         name=host.name, domains=host.domains, routes=routes, include_request_attempt_count=counts
     )
+    if filters:
+        add_host_guard(told, host)
+    return told
 
 
-def add_missing(configurations: Iterable[Any], missing: Iterable[str]) -> None:
-    """Tell in each of the configurations which of the `missing` clusters no route of theirs tells."""
-    told = {name for message in configurations for name in _named(message)}
-    untold = [name for name in missing if name not in told]
+def add_missing(configurations: Collection[Any], missing: Collection[str]) -> None:
+    """Tell in each of the configurations which of the `missing` clusters their routes do not tell, all of them or some:
+    a client would wait for those."""
+    if not missing:
+        return
+    told: set[str] = set()
+    silent: set[str] = set()
+    for action in (
+        route.route for message in configurations for host in message.virtual_hosts for route in host.routes
+    ):
+        is_told = action.cluster_not_found_response_code == _ACTION.INTERNAL_SERVER_ERROR
+        (told if is_told else silent).update((action.cluster, *(s.name for s in action.weighted_clusters.clusters)))
+    untold = [name for name in missing if name not in told or name in silent]
     if untold:
         for message in configurations:
             message.metadata.CopyFrom(make_metadata(**{MISSING: untold}))
-
-
-def _named(message: Any) -> Iterator[str]:
-    """The clusters of routes that say what it means if one of them is not there."""
-    routes = [route for host in message.virtual_hosts for route in host.routes]
-    for route in routes:
-        if route.route.cluster_not_found_response_code == _ACTION.INTERNAL_SERVER_ERROR:
-            yield route.route.cluster
-            yield from (cluster.name for cluster in route.route.weighted_clusters.clusters)
 
 
 def _bodies(message: Any) -> list[bytes]:
@@ -135,6 +143,7 @@ def _make_forward(forward: Forward, match: Match, missing: Collection[str]) -> A
         message.retry_policy.CopyFrom(make_retry_policy(forward.retry))
     if forward.backend_timeout_s is not None:
         message.retry_policy.per_try_timeout.CopyFrom(make_duration(forward.backend_timeout_s))
+    message.request_mirror_policies.extend(map(make_mirror_policy, forward.mirrors))
     if forward.rewrite is not None:
         if forward.rewrite.hostname is not None:
             message.host_rewrite_literal = forward.rewrite.hostname

@@ -23,6 +23,7 @@ from turnout.xds.translate.names import NO_LIMIT
 from turnout.xds.translate.read.filters import read_filters
 from turnout.xds.translate.read.hashing import read_hash_policy
 from turnout.xds.translate.read.headers import read_request_edits, read_response_edits
+from turnout.xds.translate.read.mirrors import read_mirrors
 from turnout.xds.translate.read.numbers import read_seconds
 from turnout.xds.translate.read.retries import read_retry
 from turnout.xds.translate.read.timeouts import read_request_timeout
@@ -78,6 +79,7 @@ def _read_forward(route: Any, path: PathMatch, outside: Place) -> Forward:
         split_by=_read_split(message, place),
         rate_limit=rate_limit,
         fault=fault,
+        mirrors=read_mirrors(message, place),
     )
 
 

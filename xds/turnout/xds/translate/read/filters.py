@@ -1,11 +1,12 @@
-"""What a Route says to the filters that only some routes use: a local rate limit, a fault."""
+"""What a Route says to the filters that only some routes use: a local rate limit, a fault; `identities` reads who may
+ask."""
 
 from typing import Any
 
 from turnout.rules.checks.syntax import header_name_fault
 from turnout.rules.resilience import Fault, RateLimit
 from turnout.xds.translate.faults import Place
-from turnout.xds.translate.names import FAULT, FAULT_TYPE, LOCAL_LIMIT, LOCAL_LIMIT_TYPE
+from turnout.xds.translate.names import FAULT, FAULT_TYPE, IDENTITIES, LOCAL_LIMIT, LOCAL_LIMIT_TYPE
 from turnout.xds.translate.read.numbers import MILLION, read_number, read_share
 from turnout.xds.translate.read.values import read_duration
 from turnout.xds.translate.walk import unpack
@@ -18,8 +19,10 @@ def read_filters(message: Any, place: Place) -> tuple[RateLimit | None, Fault | 
     configs = {}
     for name, packed in message.typed_per_filter_config.items():
         spot = place.at(f"typed_per_filter_config[{name}]")
+        if name == IDENTITIES:
+            continue
         if name not in _TYPES:
-            spot.say(f"no filter of that name is supported; {' and '.join(_TYPES)} are")
+            spot.say(f"no filter of that name is supported; {', '.join((IDENTITIES, *_TYPES))} are")
             continue
         configs[name] = unpack(packed, spot, _TYPES[name])
     if configs and message.WhichOneof("action") != "route":

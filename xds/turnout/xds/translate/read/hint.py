@@ -89,8 +89,11 @@ def _check_forward(forward: Forward, place: Place) -> None:
     if any(seconds is not None and not 0 < seconds <= MAX_SECONDS for seconds in (*limits, forward.idle_timeout_s)):
         place.say("has no possible timeout")
     check_numbers(forward, place)
-    if forward.split_by is not None:
-        check_key(forward.split_by, place)
+    for key in (forward.split_by, forward.mirror_by):
+        if key is not None:
+            check_key(key, place)
+    if forward.mirror_limits.rate is not None and forward.mirror_limits.rate.header:
+        place.say("limits copies by a header")
     header = "" if forward.rate_limit is None else forward.rate_limit.header
     if header and (fault := header_name_fault(header)):
         place.say(fault)

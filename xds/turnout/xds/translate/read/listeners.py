@@ -15,6 +15,8 @@ from turnout.xds.translate.names import (
     DOWNSTREAM_IDLE_TIMEOUT_S,
     FAULT,
     FAULT_TYPE,
+    IDENTITIES,
+    IDENTITIES_TYPE,
     LOCAL_LIMIT,
     LOCAL_LIMIT_TYPE,
     MANAGER_TYPE,
@@ -25,6 +27,10 @@ from turnout.xds.translate.read.routes import Configuration, read_configuration
 from turnout.xds.translate.read.tls import read_downstream
 from turnout.xds.translate.read.values import check_port, read_duration, read_own
 from turnout.xds.translate.walk import unpack
+
+_IDLE = {IDENTITIES: IDENTITIES_TYPE, LOCAL_LIMIT: LOCAL_LIMIT_TYPE, FAULT: FAULT_TYPE}
+"""The filters that routes configure, by name."""
+_STATISTICS = frozenset({"stat_prefix", "rules_stat_prefix", "track_per_rule_stats"})
 
 
 class ToldListener(msgspec.Struct, frozen=True):
@@ -139,11 +145,12 @@ def _check_filters(filters: Sequence[Any], place: Place) -> None:
 
 
 def _check_idle(message: Any, place: Place) -> None:
-    if message.name not in (LOCAL_LIMIT, FAULT):
-        place.at("name").say(f"must be {LOCAL_LIMIT} or {FAULT}, by which routes name it")
-    config = unpack(message.typed_config, place.at("typed_config"), LOCAL_LIMIT_TYPE, FAULT_TYPE)
+    if message.name not in _IDLE:
+        place.at("name").say(f"must be {' or '.join(_IDLE)}, by which routes name it")
+        return
+    config = unpack(message.typed_config, place.at("typed_config"), _IDLE[message.name])
     for field, _ in () if config is None else config.ListFields():
-        if field.name != "stat_prefix":
+        if field.name not in _STATISTICS:
             place.at("typed_config").at(field.name).say("is supported in the typed_per_filter_config of routes only")
 
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 import msgspec
 from envoy.type.v3 import percent_pb2
 
+from turnout.rules import mirroring as m
 from turnout.rules import resilience as r
 from turnout.xds.translate.faults import Place
 from turnout.xds.translate.names import NO_LIMIT
@@ -52,6 +53,8 @@ _BOUNDS: Final[dict[tuple[type, str], Bounds]] = {
     (r.HealthCheck, "warm_timeout_s"): (SHORTEST_S, MAX_SECONDS),
     (r.HealthCheck, "unhealthy_threshold"): (1, NO_LIMIT),
     (r.HealthCheck, "healthy_threshold"): (1, NO_LIMIT),
+    (m.MirrorLimits, "timeout_s"): (SHORTEST_S, MAX_SECONDS),
+    (m.MirrorLimits, "max_requests"): (1, NO_LIMIT),
     (r.SlowStart, "window_s"): (SHORTEST_S, MAX_SECONDS),
     (r.SlowStart, "aggression"): (1e-6, 1_000),
 }

@@ -3,7 +3,9 @@
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
+from turnout.rules.mirroring import Mirror
 from turnout.rules.snapshot import Forward, HeaderEdits, Route
 from turnout.xds.translate.edits import as_layers, compose_edits, move_to_backends
 from turnout.xds.translate.emit.routes import MAX_BODY_BYTES
@@ -15,7 +17,9 @@ from turnout.xds.translate.read.actions import is_error_if_absent, read_action
 from turnout.xds.translate.read.hashing import read_hash_policy
 from turnout.xds.translate.read.headers import read_request_edits, read_response_edits
 from turnout.xds.translate.read.hint import read_hint
+from turnout.xds.translate.read.identities import Patterns, read_guard, settle_guards
 from turnout.xds.translate.read.matches import read_match
+from turnout.xds.translate.read.mirrors import read_mirrors
 from turnout.xds.translate.read.values import read_own
 
 
@@ -25,6 +29,7 @@ class Host(msgspec.Struct, frozen=True):
     name: str
     domains: tuple[str, ...]
     routes: tuple[Lowered, ...]
+    allowed_identities: tuple[str, ...]
 
 
 class Configuration(msgspec.Struct, frozen=True):
@@ -38,6 +43,7 @@ class Configuration(msgspec.Struct, frozen=True):
 class _Layer(msgspec.Struct, frozen=True):
     request: HeaderEdits
     response: HeaderEdits
+    mirrors: tuple[Mirror, ...] = ()
 
 
 def read_configuration(message: Any, place: Place) -> Configuration:
@@ -53,14 +59,14 @@ def read_configuration(message: Any, place: Place) -> Configuration:
         if host.name in names:
             inner.at("name").say(f"the virtual host {host.name!r} is there twice")
         names.add(host.name)
-        hosts.append(Host(host.name, _read_domains(host, domains, inner), reader.read_routes(host, inner)))
-    for name in _read_missing(message):
+        hosts.append(Host(host.name, _read_domains(host, domains, inner), *reader.read_routes(host, inner)))
+    for name in read_missing(message):
         reader.absent.setdefault(name, True)
     return Configuration(tuple(hosts), reader.absent)
 
 
-def _read_missing(message: Any) -> list[str]:
-    """Our own word: clusters that are missing and that no route names."""
+def read_missing(message: Any) -> list[str]:
+    """Our own word: clusters that are missing and of which not all routes say so."""
     value = read_own(message, MISSING)
     return [] if value is None else [item.string_value for item in value.list_value.values if item.string_value]
 
@@ -94,16 +100,24 @@ class _Reader:
     def __init__(self, message: Any, place: Place) -> None:
         self.absent: dict[str, bool] = {}
         self._specific_wins = message.most_specific_header_mutations_wins
-        self._outermost = _read_layer(message, place)
+        self._outermost = _read_outer(message, place)
         limited = message.HasField("max_direct_response_body_size_bytes")
         self._max_body_bytes = message.max_direct_response_body_size_bytes.value if limited else MAX_BODY_BYTES
 
-    def read_routes(self, host: Any, place: Place) -> tuple[Lowered, ...]:
-        outer = _read_layer(host, place)
-        return tuple(
+    def read_routes(self, host: Any, place: Place) -> tuple[tuple[Lowered, ...], Patterns]:
+        """The routes, and whom the host allows."""
+        outer = _read_outer(host, place)
+        found = [
             self._read_route(route, route.name or f"{host.name}/{index}", outer, place.at("routes", index))
             for index, route in enumerate(host.routes)
-        )
+        ]
+        guards = [read_guard(route, place.at("routes", index)) for index, route in enumerate(host.routes)]
+        allowed, own = settle_guards(read_guard(host, place) or (), guards, place)
+        for index, patterns in enumerate(own):
+            if patterns:
+                route = replace(found[index].route, allowed_identities=patterns)
+                found[index] = found[index]._replace(route=route)
+        return tuple(found), allowed
 
     def _read_route(self, message: Any, name: str, outer: _Layer, place: Place) -> Lowered:
         match = read_match(message.match, place.at("match"))
@@ -115,7 +129,10 @@ class _Reader:
         request = compose_edits(layer.request for layer in layers)
         response = compose_edits(layer.response for layer in layers)
         if isinstance(action, Forward):
-            action, request, response = move_to_backends(action, request, response, _route_last)
+            mirrors = action.mirrors or outer.mirrors or self._outermost.mirrors
+            action, request, response = move_to_backends(
+                replace(action, mirrors=mirrors), request, response, _route_last
+            )
             # To calls of gRPC a missing one and one that has not come are the same, so their routes do not tell.
             if is_error_if_absent(message.route) or not takes_only_grpc(match):
                 self._note_clusters(action, is_error_if_absent(message.route))
@@ -130,6 +147,10 @@ class _Reader:
 
 def _read_layer(message: Any, place: Place) -> _Layer:
     return _Layer(read_request_edits(message, place), read_response_edits(message, place))
+
+
+def _read_outer(message: Any, place: Place) -> _Layer:
+    return replace(_read_layer(message, place), mirrors=read_mirrors(message, place))
 
 
 def _route_last(route: HeaderEdits, backend: HeaderEdits) -> HeaderEdits:

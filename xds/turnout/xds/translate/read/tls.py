@@ -5,11 +5,11 @@ from typing import Any
 
 from envoy.extensions.transport_sockets.tls.v3 import common_pb2
 
-from turnout.rules.identities import identity_fault
 from turnout.rules.snapshot import Protocol
 from turnout.rules.tls import DownstreamTls, ServedCertificates, SubjectAltName, UpstreamTls
 from turnout.xds.translate.faults import Place
 from turnout.xds.translate.names import ALPN, DOWNSTREAM_TLS_TYPE, SYSTEM_CAS, UPSTREAM_TLS_TYPE
+from turnout.xds.translate.read.identities import read_uri
 from turnout.xds.translate.secret_names import split_cas
 from turnout.xds.translate.walk import unpack
 
@@ -120,19 +120,10 @@ def _read_names(validation: Any, place: Place) -> list[SubjectAltName]:
         elif told.san_type == _MATCHER.DNS and kind == "exact" and told.matcher.exact:
             found.append(SubjectAltName("dns", told.matcher.exact))
         elif told.san_type == _MATCHER.URI and kind in ("exact", "prefix"):
-            found.append(SubjectAltName("uri", _read_uri(told.matcher, kind, spot)))
+            found.append(SubjectAltName("uri", read_uri(told.matcher, spot)))
         else:
             spot.say("an exact DNS name is supported, and a URI that is exact, or a prefix that ends in a slash")
     return found
-
-
-def _read_uri(matcher: Any, kind: str, place: Place) -> str:
-    value: str = matcher.exact if kind == "exact" else f"{matcher.prefix}*"
-    if value.endswith("*") == (kind == "exact"):
-        place.say("a * has no meaning in an exact URI")
-    elif fault := identity_fault(value):
-        place.say(fault)
-    return value
 
 
 def _read_references(references: Sequence[Any], place: Place) -> tuple[str, ...]:

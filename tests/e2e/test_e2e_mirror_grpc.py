@@ -1,0 +1,238 @@
+"""Mirrors of gRPC calls and of HTTP/2: all kinds of calls, and shadows that misbehave in all the ways of HTTP/2."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import grpc
+import grpc.aio
+import h2.errors
+import pytest
+from actors.grpc_calls import Calls, GrpcModel, models, policy, predictor, proxied, route
+from actors.http2_server import Connection, Http2Server, Request
+from actors.mirroring import ended, glance
+from actors.proxy import until
+from free_ports import free_port
+
+CALLS = "/test.Calls/"
+EXTENSION = "{type: ExtensionRef, extensionRef: {group: turnout.dev, kind: RoutePolicy, name: quick}}"
+OK_FIELDS = [(b":status", b"200"), (b"content-type", b"application/grpc")]
+
+
+def rules(live: int, shadow: int, timeout: str = "400ms") -> str:
+    """Calls to `live`, all of them copied to `shadow`."""
+    mirror = "{type: RequestMirror, requestMirror: {backendRef: {name: shadow}}}"
+    return "".join(
+        [
+            predictor("live", live), predictor("shadow", shadow),
+            policy("quick", f"mirror: {{timeout: {timeout}, maxRequests: 200}}"),
+            route("calls", f"[{{filters: [{mirror}, {EXTENSION}], backendRefs: [{{name: live}}]}}]"),
+        ]
+    )  # fmt: skip
+
+
+async def make_calls(calls: Calls) -> None:
+    """One of each kind, with what comes of it."""
+    async with calls.channel("calls") as channel:
+        for message in (b"", b"one", bytes(300_000)):
+            assert await channel.unary_unary(f"{CALLS}Echo")(message) == message
+        assert await channel.unary_unary(f"{CALLS}Name")(b"") == b"live"
+        sizes = [3, 0, 100_000]
+        expand = channel.unary_stream(f"{CALLS}Expand")(json.dumps(sizes).encode())
+        assert [len(message) async for message in expand] == sizes
+        assert await channel.stream_unary(f"{CALLS}Join")([b"a", b"", bytes(100_000)]) == b"a" + bytes(100_000)
+        talk = channel.stream_stream(f"{CALLS}Talk")()
+        for message in (b"ping", b"", bytes(50_000)):
+            await talk.write(message)
+            assert await talk.read() == message
+        await talk.done_writing()
+        assert await talk.read() is grpc.aio.EOF
+        assert await talk.code() is grpc.StatusCode.OK
+
+
+CALLED = {"Echo": 3, "Name": 1, "Expand": 1, "Join": 1, "Talk": 1}
+
+
+async def test_all_kinds_of_calls_are_copied(tmp_path: Path) -> None:
+    with models("live", "shadow") as servers:
+        text = rules(servers["live"].port, servers["shadow"].port, "10s")
+        with proxied(tmp_path, text, servers) as calls:
+            await make_calls(calls)
+            found = await ended(calls.proxy, 7)
+            assert (found.mirrored, found.results) == (7, {"answered": 7})
+            for model in servers.values():
+                assert {k: v for k, v in (await model.seen())["called"].items() if k != "Seen"} == CALLED
+            metrics = (await calls.proxy.admin("/metrics"))[1]
+            assert 'turnout_mirror_grpc_results_total{grpc_status="OK",predictor="default/shadow"' in metrics
+            assert 'turnout_grpc_requests_total{grpc_status="OK",predictor="default/live"' in metrics
+
+
+async def test_a_shadows_status_is_counted_and_is_nobodys_answer(tmp_path: Path) -> None:
+    with (
+        models("live", "shadow") as servers,
+        proxied(tmp_path, rules(servers["live"].port, servers["shadow"].port), servers) as calls,
+    ):
+        async with calls.channel("calls") as channel:
+            metadata = [("at", "shadow"), ("code", "RESOURCE_EXHAUSTED")]
+            assert await channel.unary_unary(f"{CALLS}FailAt")(b"", metadata=metadata) == b"live"
+        await ended(calls.proxy, 1)
+        metrics = (await calls.proxy.admin("/metrics"))[1]
+        assert 'turnout_mirror_grpc_results_total{grpc_status="RESOURCE_EXHAUSTED"' in metrics
+        assert 'turnout_grpc_requests_total{grpc_status="RESOURCE_EXHAUSTED"' not in metrics
+
+
+async def test_a_call_that_is_cancelled_leaves_no_shadow(tmp_path: Path) -> None:
+    with (
+        models("live", "shadow") as servers,
+        proxied(tmp_path, rules(servers["live"].port, servers["shadow"].port), servers) as calls,
+    ):
+        async with calls.channel("calls") as channel:
+            talk = channel.stream_stream(f"{CALLS}Talk")()
+            await talk.write(b"ping")
+            assert await talk.read() == b"ping"
+            talk.cancel()
+        assert (await ended(calls.proxy, 1)).results == {"abandoned": 1}
+        await until(lambda: is_idle(servers["shadow"]))
+
+
+async def is_idle(model: GrpcModel) -> bool:
+    return not (await model.seen())["running"]
+
+
+def hang(connection: Connection, stream: int, request: Request) -> None:
+    pass
+
+
+def reset(connection: Connection, stream: int, request: Request) -> None:
+    connection.reset(stream, h2.errors.ErrorCodes.INTERNAL_ERROR)
+
+
+def refuse(connection: Connection, stream: int, request: Request) -> None:
+    connection.reset(stream, h2.errors.ErrorCodes.REFUSED_STREAM)
+
+
+def slam(connection: Connection, stream: int, request: Request) -> None:
+    connection.transport.abort()
+
+
+def leave(connection: Connection, stream: int, request: Request) -> None:
+    connection.say_goaway(0)
+
+
+def garble(connection: Connection, stream: int, request: Request) -> None:
+    connection.transport.write(b"\xff" * 500)
+
+
+def lie(connection: Connection, stream: int, request: Request) -> None:
+    """No gRPC at all, and no status."""
+    connection.answer(stream, [(b":status", b"200"), (b"content-type", b"text/html")], b"\xff" * 50_000)
+
+
+def break_off(connection: Connection, stream: int, request: Request) -> None:
+    connection.begin(stream, OK_FIELDS)
+    connection.reset(stream, h2.errors.ErrorCodes.CANCEL)
+
+
+def flood(connection: Connection, stream: int, request: Request) -> None:
+    connection.begin(stream, OK_FIELDS)
+    outgoing = connection.outgoing[stream]
+    outgoing.pour, outgoing.ends = 1 << 30, True
+    connection._send_on()
+
+
+def answer_early(connection: Connection, stream: int, request: Request) -> None:
+    connection.answer(stream, OK_FIELDS, b"", [(b"grpc-status", b"13")])
+
+
+@pytest.mark.parametrize(
+    ("way", "outcomes"),
+    [
+        (hang, {"timeout"}), (reset, {"reset"}), (refuse, {"reset"}), (slam, {"reset"}), (leave, {"reset", "timeout"}),
+        (garble, {"reset", "malformed", "timeout"}), (lie, {"answered"}), (break_off, {"reset"}), (flood, {"timeout"}),
+        (answer_early, {"answered", "reset"}),
+    ],
+)  # fmt: skip
+async def test_whatever_a_shadow_does_all_kinds_of_calls_go_well(
+    tmp_path: Path, way: Callable[[Connection, int, Request], None], outcomes: set[str]
+) -> None:
+    async with Http2Server("shadow") as shadow:
+        shadow.on_request = way
+        with models("live") as servers, proxied(tmp_path, rules(servers["live"].port, shadow.port), servers) as calls:
+            for _ in range(3):
+                await make_calls(calls)
+            found = await ended(calls.proxy, 21)
+            assert set(found.skipped) <= {"breaker"}
+            # What a connection ended with was not asked for: those that wait for another find none, or are late.
+            assert set(found.results) <= outcomes | {"abandoned", "connect_failed"}
+            assert set(found.results) & outcomes
+
+
+async def test_a_shadow_that_nobody_is_costs_nobody_anything(tmp_path: Path) -> None:
+    with models("live") as servers, proxied(tmp_path, rules(servers["live"].port, free_port()), servers) as calls:
+        await make_calls(calls)
+        found = await ended(calls.proxy, 7)
+        assert set(found.results) <= {"connect_failed", "abandoned"}
+
+
+@pytest.mark.parametrize("count", [300, pytest.param(10_000, marks=pytest.mark.soak)], ids=["short", "long"])
+async def test_the_counts_are_exact_while_a_shadow_takes_all_ways_in_turn(tmp_path: Path, count: int) -> None:
+    ways = [hang, reset, lie, refuse, break_off, answer_early]
+
+    def take_turns(connection: Connection, stream: int, request: Request) -> None:
+        ways[len(shadow.requests) % len(ways)](connection, stream, request)
+
+    async with Http2Server("shadow") as shadow:
+        shadow.on_request = take_turns
+        with (
+            models("live") as servers,
+            proxied(tmp_path, rules(servers["live"].port, shadow.port), servers, workers=2) as calls,
+        ):
+            left = iter(range(count))
+
+            async def ask() -> None:
+                async with calls.channel("calls") as channel:
+                    name = channel.unary_unary(f"{CALLS}Name")
+                    while next(left, None) is not None:
+                        assert await name(b"x" * 100) == b"live"
+
+            await asyncio.gather(*(ask() for _ in range(8)))
+            found = await ended(calls.proxy, count, within_s=60)
+            assert set(found.skipped) <= {"limit", "breaker"}
+            assert {"answered", "reset"} <= set(found.results)
+            assert (await servers["live"].seen())["called"]["Name"] == count
+
+
+async def test_a_shadow_is_killed_and_comes_back_under_calls(tmp_path: Path) -> None:
+    with (
+        models("live", "shadow") as servers,
+        proxied(tmp_path, rules(servers["live"].port, servers["shadow"].port), servers) as calls,
+    ):
+        stopping = False
+        made = 0
+
+        async def ask() -> None:
+            nonlocal made
+            async with calls.channel("calls") as channel:
+                name = channel.unary_unary(f"{CALLS}Name")
+                while not stopping:
+                    assert await name(b"") == b"live"
+                    made += 1
+
+        async def grows(outcome: str) -> None:
+            before = (await glance(calls.proxy)).results[outcome]
+
+            async def has_grown() -> bool:
+                return (await glance(calls.proxy)).results[outcome] > before
+
+            await until(has_grown, 30)
+
+        asking = asyncio.gather(*(ask() for _ in range(4)))
+        await grows("answered")
+        servers["shadow"].kill()
+        await grows("connect_failed")
+        await asyncio.to_thread(servers["shadow"].start)
+        await grows("answered")
+        stopping = True
+        await asking
+        await ended(calls.proxy, made)
