@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from turnout.deploy.demo.plan import Plan
+from turnout.proxy.supervisor.options import ProxyOptions
+
 if TYPE_CHECKING:
     from conftest import DemoRun, StartDemo
 
@@ -118,3 +121,8 @@ async def test_rules_without_the_demo_predictors_are_refused(start_demo: "StartD
     _, stderr = await asyncio.wait_for(run.process.communicate(), 30)
     assert run.process.returncode == 1
     assert "the demo needs a Predictor iris-v2 with one endpoint in the rules" in stderr.decode()
+
+
+def test_the_demo_tells_where_its_spans_go() -> None:
+    told = str(Plan(ProxyOptions(), [], [], spans="http://collector:4318/v1/traces"))
+    assert told.endswith("Spans go to http://collector:4318/v1/traces\n")

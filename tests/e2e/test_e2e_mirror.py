@@ -3,18 +3,27 @@
 import asyncio
 import os
 import signal
+from collections.abc import Iterator
 from hashlib import sha256
 
 import pytest
 from actors.documents import predictor
 from actors.echo import Echo
 from actors.load import Load
-from actors.mirroring import Counts, Shadow, Start, at_rest, counts, ended, mirrored
+from actors.mirroring import Counts, MirrorProxy, Shadow, Start, at_rest, counts, ended, mirrored
 from actors.proxy import Proxy, resident_kib, until
 from actors.wire import Message, Wire, connect
 
 POST = b"POST /v2/models/m/infer?q=1 HTTP/1.1\r\nHost: models.test\r\ncontent-length: %d\r\n\r\n"
 SIZES = [0, 1, 1_000, 65_536, 1 << 20]
+
+
+@pytest.fixture(scope="module")
+def mirrors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MirrorProxy]:
+    """A proxy for all tests that need none of their own."""
+    proxy = MirrorProxy(tmp_path_factory.mktemp("mirrors"), mirrored(1, {"shadow": 1}))
+    yield proxy
+    proxy.close()
 
 
 async def ask(port: int, data: bytes) -> Message:
@@ -59,9 +68,9 @@ async def test_a_copy_is_not_copied_again(start_proxy: Start) -> None:
         assert shadow.seen == []
 
 
-async def test_bodies_of_all_sizes_and_framings_come_whole(start_proxy: Start) -> None:
+async def test_bodies_of_all_sizes_and_framings_come_whole(mirrors: MirrorProxy) -> None:
     async with Echo("live") as live, Shadow() as shadow:
-        proxy = start_proxy(mirrored(live.port, {"shadow": shadow.port}))
+        proxy = await mirrors.serve(mirrored(live.port, {"shadow": shadow.port}))
         expected = []
         wire = await connect(proxy.port)
         for size in SIZES:
@@ -76,12 +85,12 @@ async def test_bodies_of_all_sizes_and_framings_come_whole(start_proxy: Start) -
 @pytest.mark.parametrize(
     "mib", [24, pytest.param(64, marks=pytest.mark.soak), pytest.param(256, marks=pytest.mark.soak)]
 )
-async def test_a_body_of_any_size_passes_if_the_shadow_keeps_up(start_proxy: Start, mib: int) -> None:
+async def test_a_body_of_any_size_passes_if_the_shadow_keeps_up(mirrors: MirrorProxy, mib: int) -> None:
     """The client waits for both, so that it is the size that is tried and not who is quicker."""
     piece = bytes(range(256)) * 4_096
     async with Shadow() as live, Shadow() as shadow:
         live.keeps = shadow.keeps = False
-        proxy = start_proxy(mirrored(live.port, {"shadow": shadow.port}))
+        proxy = await mirrors.serve(mirrored(live.port, {"shadow": shadow.port}))
         (worker,) = await proxy.workers()
         before = resident_kib(worker)
         wire = await connect(proxy.port)
@@ -96,9 +105,9 @@ async def test_a_body_of_any_size_passes_if_the_shadow_keeps_up(start_proxy: Sta
         assert resident_kib(worker) - before < 24 * 1024
 
 
-async def test_a_chunked_body_goes_on_as_it_comes_with_its_trailers(start_proxy: Start) -> None:
+async def test_a_chunked_body_goes_on_as_it_comes_with_its_trailers(mirrors: MirrorProxy) -> None:
     async with Shadow() as live, Shadow() as shadow:
-        proxy = start_proxy(mirrored(live.port, {"shadow": shadow.port}))
+        proxy = await mirrors.serve(mirrored(live.port, {"shadow": shadow.port}))
         wire = await connect(proxy.port)
         await wire.send(b"POST / HTTP/1.1\r\nHost: a\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n")
         await until(lambda: shadow.seen and shadow.received > 150)
@@ -108,9 +117,9 @@ async def test_a_chunked_body_goes_on_as_it_comes_with_its_trailers(start_proxy:
         assert shadow.bodies == live.bodies == [b"abcdefg"]
 
 
-async def test_several_mirrors_each_get_their_own(start_proxy: Start) -> None:
+async def test_several_mirrors_each_get_their_own(mirrors: MirrorProxy) -> None:
     async with Echo("live") as live, Shadow() as one, Shadow("fail") as two:
-        proxy = start_proxy(mirrored(live.port, {"one": one.port, "two": two.port}))
+        proxy = await mirrors.serve(mirrored(live.port, {"one": one.port, "two": two.port}))
         load = Load(proxy.port)
         await load.ask(200)
         assert load.answers == {"live": 200}
@@ -120,25 +129,25 @@ async def test_several_mirrors_each_get_their_own(start_proxy: Start) -> None:
             assert len(shadow.seen) == 200
         metrics = (await proxy.admin("/metrics"))[1]
         assert 'turnout_mirror_results_total{code_class="5xx",outcome="answered",predictor="default/two"' in metrics
-        assert await proxy.count() == 200, "copies are no requests of the route"
-        assert await proxy.count(code_class="2xx") == 200
+        assert await proxy.count(route=proxy.route) == 200, "copies are no requests of the route"
+        assert await proxy.count(route=proxy.route, code_class="2xx") == 200
 
 
-async def test_retries_of_the_request_are_none_of_the_shadow(start_proxy: Start) -> None:
+async def test_retries_of_the_request_are_none_of_the_shadow(mirrors: MirrorProxy) -> None:
     async with Echo("live") as live, Shadow() as shadow:
         live.status = 503
         rules = mirrored(
             live.port, {"shadow": shadow.port}, more="\n    retry: {attempts: 3, codes: [503], backoff: 1ms}"
         )
-        proxy = start_proxy(rules)
+        proxy = await mirrors.serve(rules)
         assert (await ask(proxy.port, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")).status == 503
         await ended(proxy, 1)
         assert (len(live.seen), len(shadow.seen)) == (4, 1)
 
 
-async def test_a_request_that_never_comes_whole_is_abandoned_by_its_shadow(start_proxy: Start) -> None:
+async def test_a_request_that_never_comes_whole_is_abandoned_by_its_shadow(mirrors: MirrorProxy) -> None:
     async with Echo("live") as live, Shadow() as shadow:
-        proxy = start_proxy(mirrored(live.port, {"shadow": shadow.port}))
+        proxy = await mirrors.serve(mirrored(live.port, {"shadow": shadow.port}))
         wire = await connect(proxy.port)
         await wire.send(POST % 100 + b"half")
         await until(lambda: shadow.seen)
@@ -147,11 +156,11 @@ async def test_a_request_that_never_comes_whole_is_abandoned_by_its_shadow(start
         assert shadow.bodies == []
 
 
-async def test_a_shadow_outlives_its_request(start_proxy: Start) -> None:
+async def test_a_shadow_outlives_its_request(mirrors: MirrorProxy) -> None:
     """The client has its answer, and leaves, before the shadow has given one."""
     async with Echo("live") as live, Echo("shadow") as shadow:
         shadow.hold()
-        proxy = start_proxy(mirrored(live.port, {"shadow": shadow.port}))
+        proxy = await mirrors.serve(mirrored(live.port, {"shadow": shadow.port}))
         assert (await ask(proxy.port, POST % 0)).body == b"live"
         await until(lambda: shadow.seen)
         assert (await counts(proxy)).active == 1
@@ -165,10 +174,10 @@ async def test_a_shadow_outlives_its_request(start_proxy: Start) -> None:
 @pytest.mark.parametrize(
     ("share", "least", "most"), [("percent: 0", 0, 0), ("percent: 30", 180, 420), ("", 1000, 1000)]
 )
-async def test_a_share_is_a_share(start_proxy: Start, share: str, least: int, most: int) -> None:
+async def test_a_share_is_a_share(mirrors: MirrorProxy, share: str, least: int, most: int) -> None:
     """Within ten standard deviations; what is counted is what came."""
     async with Echo("live") as live, Shadow() as shadow:
-        proxy = start_proxy(mirrored(live.port, {"shadow": shadow.port}, share=share))
+        proxy = await mirrors.serve(mirrored(live.port, {"shadow": shadow.port}, share=share))
         load = Load(proxy.port)
         await load.ask(1_000)
         await at_rest(proxy)
@@ -207,10 +216,10 @@ async def test_all_requests_of_a_user_are_copied_or_none_and_a_larger_share_keep
 # Why not
 
 
-async def test_a_mirror_that_there_is_not_harms_nobody(start_proxy: Start) -> None:
+async def test_a_mirror_that_there_is_not_harms_nobody(mirrors: MirrorProxy) -> None:
     async with Echo("live") as live, Shadow() as shadow:
         rules = mirrored(live.port, {"shadow": shadow.port, "gone": 1})
-        proxy = start_proxy(rules.replace(predictor("gone", 1), ""))
+        proxy = await mirrors.serve(rules.replace(predictor("gone", 1), ""))
         load = Load(proxy.port)
         await load.ask(20)
         assert load.answers == {"live": 20}
@@ -218,9 +227,9 @@ async def test_a_mirror_that_there_is_not_harms_nobody(start_proxy: Start) -> No
         assert (await ended(proxy, 20)).mirrored == 20
 
 
-async def test_a_tunnel_is_not_copied(start_proxy: Start) -> None:
+async def test_a_tunnel_is_not_copied(mirrors: MirrorProxy) -> None:
     async with Echo("live") as live, Shadow() as shadow:
-        proxy = start_proxy(mirrored(live.port, {"shadow": shadow.port}))
+        proxy = await mirrors.serve(mirrored(live.port, {"shadow": shadow.port}))
         answer = await ask(
             proxy.port, b"GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"
         )
@@ -228,10 +237,10 @@ async def test_a_tunnel_is_not_copied(start_proxy: Start) -> None:
         assert (await ended(proxy, 1)).skipped == {"upgrade": 1}
 
 
-async def test_no_more_are_in_flight_than_the_policy_says(start_proxy: Start) -> None:
+async def test_no_more_are_in_flight_than_the_policy_says(mirrors: MirrorProxy) -> None:
     async with Echo("live") as live, Echo("shadow") as shadow:
         shadow.hold()
-        proxy = start_proxy(mirrored(live.port, {"shadow": shadow.port}, "mirror: {maxRequests: 3}"))
+        proxy = await mirrors.serve(mirrored(live.port, {"shadow": shadow.port}, "mirror: {maxRequests: 3}"))
         load = Load(proxy.port)
         await load.ask(10)
         assert load.answers == {"live": 10}
@@ -256,13 +265,13 @@ async def test_no_more_begin_than_the_policy_says(start_proxy: Start) -> None:
         assert found.skipped == {"rate": 40 - found.mirrored}
 
 
-async def test_a_limit_of_the_mirrors_predictor_is_its_own(start_proxy: Start) -> None:
+async def test_a_limit_of_the_mirrors_predictor_is_its_own(mirrors: MirrorProxy) -> None:
     async with Echo("live") as live, Echo("shadow") as shadow:
         shadow.hold()
         rules = mirrored(live.port, {"shadow": shadow.port}).replace(
             f"port: {shadow.port}}}]", f"port: {shadow.port}}}], circuitBreaker: {{maxRequests: 2}}"
         )
-        proxy = start_proxy(rules)
+        proxy = await mirrors.serve(rules)
         load = Load(proxy.port)
         await load.ask(10)
         assert load.answers == {"live": 10}
@@ -271,21 +280,23 @@ async def test_a_limit_of_the_mirrors_predictor_is_its_own(start_proxy: Start) -
         assert (await ended(proxy, 10)).results == {"answered": 2}
 
 
-async def test_a_predictor_without_endpoints_gets_nothing(start_proxy: Start) -> None:
+async def test_a_predictor_without_endpoints_gets_nothing(mirrors: MirrorProxy) -> None:
     async with Echo("live") as live:
         rules = mirrored(live.port, {"shadow": 1}).replace(
             "endpoints: [{address: 127.0.0.1, port: 1}]", "endpoints: []"
         )
-        proxy = start_proxy(rules)
+        proxy = await mirrors.serve(rules)
         load = Load(proxy.port)
         await load.ask(10)
         assert load.answers == {"live": 10}
         assert (await ended(proxy, 10)).skipped == {"no_endpoint": 10}
 
 
-async def test_nothing_is_copied_while_the_live_predictor_has_too_much_to_do(start_proxy: Start) -> None:
+async def test_nothing_is_copied_while_the_live_predictor_has_too_much_to_do(mirrors: MirrorProxy) -> None:
     async with Echo("live") as live, Shadow() as shadow:
-        proxy = start_proxy(mirrored(live.port, {"shadow": shadow.port}, "mirror: {pauseAbove: {activeRequests: 2}}"))
+        proxy = await mirrors.serve(
+            mirrored(live.port, {"shadow": shadow.port}, "mirror: {pauseAbove: {activeRequests: 2}}")
+        )
         live.hold()
         load = Load(proxy.port)
         asked = []
@@ -309,9 +320,9 @@ async def test_nothing_is_copied_while_the_live_predictor_has_too_much_to_do(sta
         await until(is_copied)
 
 
-async def test_nothing_is_copied_while_the_live_predictors_p99_is_above_the_bound(start_proxy: Start) -> None:
+async def test_nothing_is_copied_while_the_live_predictors_p99_is_above_the_bound(mirrors: MirrorProxy) -> None:
     async with Echo("live") as live, Shadow() as shadow:
-        proxy = start_proxy(mirrored(live.port, {"shadow": shadow.port}, "mirror: {pauseAbove: {p99: 100ms}}"))
+        proxy = await mirrors.serve(mirrored(live.port, {"shadow": shadow.port}, "mirror: {pauseAbove: {p99: 100ms}}"))
         load = Load(proxy.port)
         live.delay_s = 0.15
         await load.ask(1)

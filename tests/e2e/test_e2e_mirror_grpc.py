@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import grpc
@@ -20,21 +21,19 @@ EXTENSION = "{type: ExtensionRef, extensionRef: {group: turnout.dev, kind: Route
 OK_FIELDS = [(b":status", b"200"), (b"content-type", b"application/grpc")]
 
 
-def rules(live: int, shadow: int, timeout: str = "400ms") -> str:
-    """Calls to `live`, all of them copied to `shadow`."""
-    mirror = "{type: RequestMirror, requestMirror: {backendRef: {name: shadow}}}"
-    return "".join(
-        [
-            predictor("live", live), predictor("shadow", shadow),
-            policy("quick", f"mirror: {{timeout: {timeout}, maxRequests: 200}}"),
-            route("calls", f"[{{filters: [{mirror}, {EXTENSION}], backendRefs: [{{name: live}}]}}]"),
-        ]
-    )  # fmt: skip
+def rules(live: int, shadows: dict[str, int], timeout: str = "400ms") -> str:
+    """Calls to `live`; those to the host of a shadow's name are copied to it."""
+    documents = predictor("live", live) + policy("quick", f"mirror: {{timeout: {timeout}, maxRequests: 200}}")
+    for name, port in shadows.items():
+        mirror = f"{{type: RequestMirror, requestMirror: {{backendRef: {{name: {name}}}}}}}"
+        documents += predictor(name, port)
+        documents += route(name, f"[{{filters: [{mirror}, {EXTENSION}], backendRefs: [{{name: live}}]}}]")
+    return documents
 
 
-async def make_calls(calls: Calls) -> None:
+async def make_calls(calls: Calls, host: str = "shadow") -> None:
     """One of each kind, with what comes of it."""
-    async with calls.channel("calls") as channel:
+    async with calls.channel(host) as channel:
         for message in (b"", b"one", bytes(300_000)):
             assert await channel.unary_unary(f"{CALLS}Echo")(message) == message
         assert await channel.unary_unary(f"{CALLS}Name")(b"") == b"live"
@@ -56,7 +55,7 @@ CALLED = {"Echo": 3, "Name": 1, "Expand": 1, "Join": 1, "Talk": 1}
 
 async def test_all_kinds_of_calls_are_copied(tmp_path: Path) -> None:
     with models("live", "shadow") as servers:
-        text = rules(servers["live"].port, servers["shadow"].port, "10s")
+        text = rules(servers["live"].port, {"shadow": servers["shadow"].port}, "10s")
         with proxied(tmp_path, text, servers) as calls:
             await make_calls(calls)
             found = await ended(calls.proxy, 7)
@@ -71,9 +70,9 @@ async def test_all_kinds_of_calls_are_copied(tmp_path: Path) -> None:
 async def test_a_shadows_status_is_counted_and_is_nobodys_answer(tmp_path: Path) -> None:
     with (
         models("live", "shadow") as servers,
-        proxied(tmp_path, rules(servers["live"].port, servers["shadow"].port), servers) as calls,
+        proxied(tmp_path, rules(servers["live"].port, {"shadow": servers["shadow"].port}), servers) as calls,
     ):
-        async with calls.channel("calls") as channel:
+        async with calls.channel("shadow") as channel:
             metadata = [("at", "shadow"), ("code", "RESOURCE_EXHAUSTED")]
             assert await channel.unary_unary(f"{CALLS}FailAt")(b"", metadata=metadata) == b"live"
         await ended(calls.proxy, 1)
@@ -85,9 +84,9 @@ async def test_a_shadows_status_is_counted_and_is_nobodys_answer(tmp_path: Path)
 async def test_a_call_that_is_cancelled_leaves_no_shadow(tmp_path: Path) -> None:
     with (
         models("live", "shadow") as servers,
-        proxied(tmp_path, rules(servers["live"].port, servers["shadow"].port), servers) as calls,
+        proxied(tmp_path, rules(servers["live"].port, {"shadow": servers["shadow"].port}), servers) as calls,
     ):
-        async with calls.channel("calls") as channel:
+        async with calls.channel("shadow") as channel:
             talk = channel.stream_stream(f"{CALLS}Talk")()
             await talk.write(b"ping")
             assert await talk.read() == b"ping"
@@ -145,34 +144,32 @@ def answer_early(connection: Connection, stream: int, request: Request) -> None:
     connection.answer(stream, OK_FIELDS, b"", [(b"grpc-status", b"13")])
 
 
-@pytest.mark.parametrize(
-    ("way", "outcomes"),
-    [
-        (hang, {"timeout"}), (reset, {"reset"}), (refuse, {"reset"}), (slam, {"reset"}), (leave, {"reset", "timeout"}),
-        (garble, {"reset", "malformed", "timeout"}), (lie, {"answered"}), (break_off, {"reset"}), (flood, {"timeout"}),
-        (answer_early, {"answered", "reset"}),
-    ],
-)  # fmt: skip
-async def test_whatever_a_shadow_does_all_kinds_of_calls_go_well(
-    tmp_path: Path, way: Callable[[Connection, int, Request], None], outcomes: set[str]
-) -> None:
-    async with Http2Server("shadow") as shadow:
-        shadow.on_request = way
-        with models("live") as servers, proxied(tmp_path, rules(servers["live"].port, shadow.port), servers) as calls:
-            for _ in range(3):
-                await make_calls(calls)
-            found = await ended(calls.proxy, 21)
-            assert set(found.skipped) <= {"breaker"}
-            # What a connection ended with was not asked for: those that wait for another find none, or are late.
-            assert set(found.results) <= outcomes | {"abandoned", "connect_failed"}
-            assert set(found.results) & outcomes
+WAYS: dict[Callable[[Connection, int, Request], None], set[str]] = {
+    hang: {"timeout"}, reset: {"reset"}, refuse: {"reset"}, slam: {"reset"}, leave: {"reset"}, lie: {"answered"},
+    garble: {"reset", "malformed"}, break_off: {"reset"}, flood: {"timeout"}, answer_early: {"answered", "reset"},
+}  # fmt: skip
+"""How a shadow behaves, and how its copies may end, beside those that wait for a connection in vain or for too long."""
 
 
-async def test_a_shadow_that_nobody_is_costs_nobody_anything(tmp_path: Path) -> None:
-    with models("live") as servers, proxied(tmp_path, rules(servers["live"].port, free_port()), servers) as calls:
-        await make_calls(calls)
-        found = await ended(calls.proxy, 7)
-        assert set(found.results) <= {"connect_failed", "abandoned"}
+async def test_whatever_shadows_do_all_kinds_of_calls_go_well(tmp_path: Path) -> None:
+    """One shadow for each way, and one that nobody is, all at once."""
+    async with AsyncExitStack() as stack:
+        shadows = {}
+        for way in WAYS:
+            name = way.__name__.replace("_", "-")
+            shadows[name] = server = await stack.enter_async_context(Http2Server(name))
+            server.on_request = way
+        ports = {**{name: server.port for name, server in shadows.items()}, "nobody": free_port()}
+        servers = stack.enter_context(models("live"))
+        calls = stack.enter_context(proxied(tmp_path, rules(servers["live"].port, ports, "1500ms"), servers))
+        for _ in range(3):
+            await asyncio.gather(*(make_calls(calls, name) for name in ports))
+        for name, outcomes in [*zip(shadows, WAYS.values(), strict=True), ("nobody", {"connect_failed"})]:
+            found = await ended(calls.proxy, 21, name)
+            assert set(found.skipped) <= {"breaker"}, name
+            assert set(found.results) <= outcomes | {"abandoned", "connect_failed", "timeout"}, name
+            assert set(found.results) & (outcomes | {"timeout"}), name
+        assert (await servers["live"].seen())["called"]["Echo"] == 3 * 3 * len(ports)
 
 
 @pytest.mark.parametrize("count", [300, pytest.param(10_000, marks=pytest.mark.soak)], ids=["short", "long"])
@@ -186,12 +183,12 @@ async def test_the_counts_are_exact_while_a_shadow_takes_all_ways_in_turn(tmp_pa
         shadow.on_request = take_turns
         with (
             models("live") as servers,
-            proxied(tmp_path, rules(servers["live"].port, shadow.port), servers, workers=2) as calls,
+            proxied(tmp_path, rules(servers["live"].port, {"shadow": shadow.port}), servers, workers=2) as calls,
         ):
             left = iter(range(count))
 
             async def ask() -> None:
-                async with calls.channel("calls") as channel:
+                async with calls.channel("shadow") as channel:
                     name = channel.unary_unary(f"{CALLS}Name")
                     while next(left, None) is not None:
                         assert await name(b"x" * 100) == b"live"
@@ -206,14 +203,14 @@ async def test_the_counts_are_exact_while_a_shadow_takes_all_ways_in_turn(tmp_pa
 async def test_a_shadow_is_killed_and_comes_back_under_calls(tmp_path: Path) -> None:
     with (
         models("live", "shadow") as servers,
-        proxied(tmp_path, rules(servers["live"].port, servers["shadow"].port), servers) as calls,
+        proxied(tmp_path, rules(servers["live"].port, {"shadow": servers["shadow"].port}), servers) as calls,
     ):
         stopping = False
         made = 0
 
         async def ask() -> None:
             nonlocal made
-            async with calls.channel("calls") as channel:
+            async with calls.channel("shadow") as channel:
                 name = channel.unary_unary(f"{CALLS}Name")
                 while not stopping:
                     assert await name(b"") == b"live"

@@ -3,8 +3,7 @@
 import statistics
 
 import pytest
-from actors.documents import predictor
-from actors.mirroring import Start, ended, glance
+from actors.mirroring import Start, ended, glance, hosts
 from actors.shadow_process import shadow_process
 from actors.steady_load import SteadyLoad
 
@@ -14,35 +13,8 @@ TURNS = 10
 SECONDS = 2
 
 
-POLICY = """
-apiVersion: turnout.dev/v1alpha1
-kind: RoutePolicy
-metadata: {name: quick}
-spec: {mirror: {timeout: 300ms}}
----
-"""
+POLICY = "mirror: {timeout: 300ms}"
 """So that a shadow that hangs does so again and again, and is not left alone when too many do."""
-
-
-def rules(live: int, **shadows: int) -> str:
-    """A host for each shadow, all of whose requests are copied to it."""
-    documents = predictor("live", live) + POLICY
-    for name, port in shadows.items():
-        documents += predictor(name, port)
-        documents += f"""
-apiVersion: gateway.networking.k8s.io/v1
-kind: HTTPRoute
-metadata: {{name: {name}}}
-spec:
-  hostnames: [{name}.test]
-  rules:
-  - filters:
-    - {{type: RequestMirror, requestMirror: {{backendRef: {{name: {name}}}}}}}
-    - {{type: ExtensionRef, extensionRef: {{group: turnout.dev, kind: RoutePolicy, name: quick}}}}
-    backendRefs: [{{name: live}}]
----
-"""
-    return documents
 
 
 def p99_ms(sorted_s: list[float]) -> float:
@@ -52,7 +24,7 @@ def p99_ms(sorted_s: list[float]) -> float:
 async def test_nobody_waits_for_a_shadow_that_hangs_floods_or_breaks(start_proxy: Start) -> None:
     """The slowest of the answers is not among those that the slowest of the shadows would give."""
     with shadow_process("answer") as live, shadow_process(*BAD) as bad:
-        proxy = start_proxy(rules(live, bad=bad))
+        proxy = start_proxy(hosts(live, {"bad": bad}, POLICY))
         async with SteadyLoad(proxy.port, "bad.test", 200, b"\r\n\r\nshadow") as load:
             found = await load.run(400)
         assert (len(found), load.wrong) == (400, 0)
@@ -69,7 +41,7 @@ async def test_the_p99_at_1000_requests_a_second_is_that_beside_a_good_shadow(
     """Medians of interleaved turns: no more than 1.1 times, or one millisecond, apart."""
     found: dict[str, list[float]] = {"good": [], "bad": []}
     with shadow_process("answer") as live, shadow_process("answer") as good, shadow_process(*BAD) as bad:
-        proxy = start_proxy(rules(live, good=good, bad=bad))
+        proxy = start_proxy(hosts(live, {"good": good, "bad": bad}, POLICY))
         for _ in range(TURNS + 1):
             for name, figures in found.items():
                 async with SteadyLoad(proxy.port, f"{name}.test", RATE, b"\r\n\r\nshadow") as load:

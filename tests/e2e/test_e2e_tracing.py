@@ -15,7 +15,7 @@ import aiohttp
 import grpc
 import grpc.aio
 import pytest
-from actors.collector import Collector
+from actors.collector import Collector, Seen
 from actors.echo import Echo
 from actors.grpc_calls import Calls, models, policy, predictor, route, to, use
 from actors.proxy import Proxy, free_port, until
@@ -219,13 +219,21 @@ async def test_what_is_not_sampled_is_not_recorded_unless_it_fails_or_is_slow(
         await ask(proxy, "x-request-id: slow")
         model.delay_s, model.status = 0.0, 500
         await ask(proxy, "x-request-id: broken", parent(False))
-    broken, slow = await collector.take(2, kind="server"), None
-    slow, broken = sorted(broken, key=lambda span: span.attributes["turnout.request_id"], reverse=True)
-    assert (slow.attributes["turnout.request_id"], slow.error, slow.parent) == ("slow", None, "")
+
+    async def find(request: str) -> Seen:
+        spans: list[Seen] = await until(
+            lambda: [span for span in collector.spans if span.attributes.get("turnout.request_id") == request]
+        )
+        return spans[0]
+
+    slow, broken = [await find(name) for name in ("slow", "broken")]
+    assert (slow.error, slow.parent) == (None, "")
     assert (broken.trace, broken.parent, broken.error, broken.attributes["error.type"]) == (T, P, "", "500")
-    attempts = await collector.take(2, kind="client")
-    assert {attempt.parent for attempt in attempts} == {slow.id, broken.id}
+    attempts = [span for span in collector.spans if span.parent in (slow.id, broken.id)]
+    assert len(attempts) == 2
     assert all(span.attributes["turnout.sampled_late"] for span in (slow, broken, *attempts))
+    others = [span for span in collector.spans if span.kind == "server" and span not in (slow, broken)]
+    assert all(span.end - span.start >= 300e6 for span in others), "unless the machine was that slow"
     # What went to the model said that it is not sampled, and of whom it is.
     sent = {message.get("x-request-id"): message.get("traceparent") for message in model.seen}
     assert sent["slow"] == f"00-{slow.trace}-{slow.id}-00"
@@ -289,10 +297,14 @@ async def test_a_wait_for_a_limit_and_for_a_connection_is_told(start_proxy: Star
 
 async def test_the_end_of_a_proxy_loses_no_span(start_proxy: Start, collector: Collector) -> None:
     async with Echo() as model:
-        later = {**collector.environ, "OTEL_BSP_SCHEDULE_DELAY": "60000"}
-        proxy = start_proxy(rules(model.port), environ=later, workers=2)
-        for _ in range(150):
+        later = {"OTEL_BSP_SCHEDULE_DELAY": "60000", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "100"}
+        proxy = start_proxy(rules(model.port), environ={**collector.environ, **later}, workers=2)
+        for _ in range(100):
             await ask(proxy)
+        await until(lambda: collector.spans)  # the first ones have gone, and so the exporter is up
+        for _ in range(50):
+            await ask(proxy)
+        assert len(collector.spans) < 300
         proxy.signal(signal.SIGTERM)
         assert await proxy.wait() == 0
     await collector.take(300, within_s=1)
@@ -358,6 +370,11 @@ async def test_another_ones_collector_reads_the_same(start_proxy: Start, tmp_pat
         "Name: connected",
     ):  # fmt: skip
         assert told in text, text
+
+
+async def test_a_variable_that_means_nothing_ends_the_start(start_proxy: Start, collector: Collector) -> None:
+    with pytest.raises(AssertionError, match="OTEL_TRACES_SAMPLER is 'sometimes', which is none of always_on, "):
+        start_proxy(rules(free_port()), environ={**collector.environ, "OTEL_TRACES_SAMPLER": "sometimes"})
 
 
 # Packages

@@ -8,8 +8,11 @@ from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from envoy.extensions.filters.http.rbac.v3 import rbac_pb2  # noqa: F401  (json_format has to know the type)
 from google.protobuf.json_format import MessageToDict, ParseDict
+from hypothesis import given
+from hypothesis import strategies as st
 from refusals import refused
 
+from turnout.proxy.route.admission import compile_admission
 from turnout.rules import snapshot as s
 from turnout.xds.resources import LISTENER, ROUTES, make_resource
 from turnout.xds.translate.from_envoy import from_xds
@@ -185,6 +188,13 @@ def policy(**more: Any) -> dict[str, Any]:
         (guard({"header": {"name": "x"}}), f"{RULES}.policies[p].principals[0].header"),
         (guard({}), f"{RULES}.policies[p].principals[0]"),
         (guard(any_of(ONE), {"and_ids": {"ids": []}}), f"{RULES}.policies[p].principals[1]"),
+        (guard({"or_ids": {"ids": []}}), f"{RULES}.policies[p].principals[0].or_ids.ids"),
+        (guard(principal(ONE), {"or_ids": {}}), f"{RULES}.policies[p].principals[1].or_ids.ids"),
+        (guard({"and_ids": {"ids": []}}), f"{RULES}.policies[p].principals[0].and_ids.ids"),
+        (
+            guard({"and_ids": {"ids": [any_of(ONE), {"or_ids": {}}]}}),
+            f"{RULES}.policies[p].principals[0].and_ids.ids[1].or_ids.ids",
+        ),
         (guard({"and_ids": {"ids": [any_of(ONE)]}}), f"{RULES}.policies[p].principals[0].and_ids.ids"),
         (
             guard({"and_ids": {"ids": [any_of(ONE), {"or_ids": {"ids": [{"and_ids": {}}]}}]}}),
@@ -237,3 +247,61 @@ def test_the_filter_in_the_chain_asks_for_nothing_itself() -> None:
     assert f"{inside}.typed_config.rules" in chain(NAME, rules={})
     assert f"{inside}.name" in chain("rbac")
     assert f"{inside}.typed_config" in chain("envoy.filters.http.fault")
+
+
+# Nobody gets in whom Envoy would refuse
+
+LEAVES = st.sampled_from([APPS, ROOT, ONE]).map(principal)
+TREES = st.recursive(
+    LEAVES,
+    lambda inner: st.builds(
+        lambda kind, ids: {kind: {"ids": ids}}, st.sampled_from(["or_ids", "and_ids"]), st.lists(inner, max_size=3)
+    ),
+    max_leaves=5,
+)
+POLICIES = st.dictionaries(
+    st.sampled_from(["p", "q"]),
+    st.lists(TREES, max_size=2).map(lambda found: {"permissions": [{"any": True}], "principals": found}),
+    max_size=2,
+)
+GUARDS = (
+    st.none()
+    | st.just({"@type": f"{TYPE}.RBACPerRoute"})
+    | POLICIES.map(lambda policies: {"@type": f"{TYPE}.RBACPerRoute", "rbac": {"rules": {"policies": policies}}})
+)
+
+
+def takes(told: dict[str, Any], identity: str) -> bool:
+    """Whether a principal is that of a client, as Envoy's API has it."""
+    match told:
+        case {"and_ids": {"ids": ids}}:
+            return all(takes(each, identity) for each in ids)
+        case {"or_ids": {"ids": ids}}:
+            return any(takes(each, identity) for each in ids)
+        case {"authenticated": {"principal_name": {"exact": value}}}:
+            return bool(identity == value)
+        case {"authenticated": {"principal_name": {"prefix": value}}}:
+            return identity.startswith(value)
+    raise AssertionError(told)
+
+
+def lets_in(told: dict[str, Any] | None, identity: str) -> bool:
+    if told is None or "rbac" not in told:
+        return True
+    policies = told["rbac"]["rules"]["policies"].values()
+    return any(takes(each, identity) for policy in policies for each in policy["principals"])
+
+
+@given(host=GUARDS, routes=st.lists(GUARDS, min_size=1, max_size=3))
+def test_what_is_taken_lets_in_whom_envoy_would_and_nobody_else(
+    host: dict[str, Any] | None, routes: list[dict[str, Any] | None]
+) -> None:
+    message = configuration(host, *routes)
+    if refused(ROUTES, message):
+        return
+    of_host, own = read_back(message)
+    for identity in (ONE, ROOT, "spiffe://td/ns/apps/sa/two", "spiffe://td/else", ""):
+        for told, of_route in zip(routes, own, strict=True):
+            admission = compile_admission(of_host, of_route)
+            is_in = admission is None or admission.takes(identity)
+            assert is_in == lets_in(host if told is None else told, identity)

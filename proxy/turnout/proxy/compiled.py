@@ -33,7 +33,7 @@ MODULES = (
     "http1/response_head",
     "http2/abuse", "http2/encode", "http2/fields", "http2/request_head", "http2/response_head", "http2/session",
     "net/access_log", "net/context", "net/downstream", "net/http2_connection", "net/http2_downstream",
-    "net/http2_upstream", "net/pool", "net/shared", "net/spans", "net/timers", "net/upstream",
+    "net/http2_upstream", "net/pool", "net/shared", "net/spans", "net/timers", "net/turn", "net/upstream",
     "route/conditions", "route/domains", "route/edits", "route/entry", "route/groups", "route/mirrors", "route/paths",
     "route/split", "route/switch", "route/table",
     "shadow/backlog", "shadow/breaker", "shadow/gate", "shadow/governor", "shadow/head", "shadow/pacing",

@@ -41,16 +41,54 @@ spec:
 """
 
 
-class Counts:
-    """The numbers of one mirror at one moment."""
+def hosts(live: int, shadows: dict[str, int], policy: str) -> str:
+    """Rules with a host for each of `shadows`, by its name, all of whose requests are copied to it."""
+    head = "apiVersion: turnout.dev/v1alpha1\nkind: RoutePolicy\nmetadata: {name: policy}\n"
+    documents = predictor("live", live) + f"{head}spec: {{{policy}}}\n---"
+    for name, port in shadows.items():
+        documents += predictor(name, port)
+        documents += f"""
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {{name: {name}}}
+spec:
+  hostnames: [{name}.test]
+  rules:
+  - filters:
+    - {{type: RequestMirror, requestMirror: {{backendRef: {{name: {name}}}}}}}
+    - {{type: ExtensionRef, extensionRef: {{group: turnout.dev, kind: RoutePolicy, name: policy}}}}
+    backendRefs: [{{name: live}}]
+---
+"""
+    return documents
 
-    def __init__(self, text: str, mirror: str) -> None:
+
+class MirrorProxy(Proxy):
+    """One for many tests, each of which has its own rules and, since numbers only grow, a route of its own name."""
+
+    route = ""
+    served = 0
+
+    async def serve(self, rules: str) -> Self:
+        """Serve these rules of `mirrored` from now on."""
+        self.served += 1
+        name = f"route-{self.served}"
+        await self.reload(rules.replace("metadata: {name: route}", f"metadata: {{name: {name}}}"))
+        self.route = f"default/{name}/0"
+        return self
+
+
+class Counts:
+    """The numbers of one mirror of a route at one moment."""
+
+    def __init__(self, text: str, mirror: str, route: str = "") -> None:
+        """Without a `route` of all that have the mirror."""
         found: Counter[str] = Counter()
         self.skipped: Counter[str] = Counter()
         self.results: Counter[str] = Counter()
         for name, labels, value in re.findall(r"^turnout_mirror(\w*)\{([^}]*)\} (\S+)$", text, re.MULTILINE):
             told = dict(re.findall(r'(\w+)="([^"]*)"', labels))
-            if told["predictor"] != f"default/{mirror}":
+            if told["predictor"] != f"default/{mirror}" or route not in ("", told["route"]):
                 continue
             if name == "_skipped_total":
                 self.skipped[told["reason"]] += int(float(value))
@@ -74,7 +112,7 @@ class Counts:
 
 async def glance(proxy: Proxy, mirror: str = "shadow") -> Counts:
     """The numbers while something happens: they are not of one moment."""
-    return Counts((await proxy.admin("/metrics"))[1], mirror)
+    return Counts((await proxy.admin("/metrics"))[1], mirror, getattr(proxy, "route", ""))
 
 
 async def counts(proxy: Proxy, mirror: str = "shadow") -> Counts:

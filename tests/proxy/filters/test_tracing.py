@@ -1,17 +1,19 @@
 """What a request comes with, and what goes on to the endpoint: by W3C Trace Context's processing model, and B3's."""
 
+import random
 from collections.abc import Callable
 
 import pytest
 
 from turnout.proxy.cluster.cluster import Cluster
 from turnout.proxy.cluster.endpoint import Endpoint
-from turnout.proxy.filters.chain import apply_request_filters
 from turnout.proxy.filters.peer import Peer
 from turnout.proxy.filters.tracing import Trace, Tracer
 from turnout.proxy.http.head import RequestHead
 from turnout.proxy.http1 import request_head as http1
 from turnout.proxy.http2 import request_head as http2
+from turnout.proxy.telemetry.counters import Counters
+from turnout.proxy.telemetry.layout import HEADER_WORDS, RECORD_WORDS
 from turnout.proxy.telemetry.trace.parent import read_traceparent
 from turnout.proxy.telemetry.trace.record import Record
 from turnout.proxy.telemetry.trace.sampler import make_sampler
@@ -25,13 +27,18 @@ Fields = dict[str, str]
 Read = Callable[..., RequestHead]
 
 
-class FakeCluster:
-    """As much of a cluster as a span tells."""
+class NoReports:
+    """Nobody is told of endpoints."""
 
-    config = snapshot.Cluster("model")
+    def on_failing(self, cluster: str, endpoint: Endpoint, kind: str, count: int) -> None: ...
+
+    def on_probing(self, cluster: str, endpoint: Endpoint) -> None: ...
+
+    def on_probed(self, cluster: str, endpoint: Endpoint, well: bool | None) -> None: ...
 
 
-CLUSTER: Cluster = FakeCluster()  # type: ignore[assignment]
+WORDS = memoryview(bytearray(8 * (HEADER_WORDS + RECORD_WORDS))).cast("Q")
+CLUSTER = Cluster(snapshot.Cluster("model"), 0, random.random, Counters(WORDS), NoReports())
 
 
 def over_http1(*fields: tuple[str, str]) -> RequestHead:
@@ -56,8 +63,7 @@ def tracer(sampler: str = "parentbased_always_on", formats: tuple[str, ...] = W3
 
 def begin(head: RequestHead, by: Tracer) -> Trace | None:
     """What an exchange does of it, up to its first attempt."""
-    apply_request_filters(head, PEER)
-    trace = by.begin(head)
+    trace = by.receive(head, PEER)
     if trace is not None:
         trace.begin_attempt(head, CLUSTER, ENDPOINT, 1.0)
     return trace

@@ -10,6 +10,7 @@ from turnout.proxy.telemetry.layout import ClusterWord, EndpointWord
 from turnout.proxy.telemetry.mirrors import LiveWord
 from turnout.rules.mirroring import PauseAbove
 
+pytestmark = pytest.mark.stand_in
 ENDPOINTS, CLUSTER, LIVE = (10, 30), 50, 70
 
 

@@ -4,6 +4,7 @@ import pytest
 
 from turnout.proxy.worker.overload import (
     MAX_CUTS,
+    MAX_SHADOWS,
     MIN_CUT_BYTES,
     MIN_SHARE_BYTES,
     NOTHING,
@@ -11,6 +12,7 @@ from turnout.proxy.worker.overload import (
     OverloadManager,
     Relief,
     bound_connections,
+    bound_shadows,
     choose_cuts,
     share_memory,
 )
@@ -45,6 +47,19 @@ def test_each_level_has_its_relief(resident: int, refusing: bool, relief: Relief
     watched = manager()
     assert watched.on_sample(resident, 5.0) == relief
     assert watched.is_refusing is refusing
+
+
+def test_what_nobody_waits_for_is_not_begun_from_where_memory_is_to_be_saved() -> None:
+    watched = manager()
+    for resident, is_short in ((0, False), (799_999, False), (800_000, True), (990_000, True), (700_000, False)):
+        watched.on_sample(resident, 0.0)
+        assert watched.is_short == is_short
+
+
+def test_copies_take_no_descriptors_that_connections_need() -> None:
+    assert bound_shadows(1_024) == 96, "two each, and within the 256 that are for everything else"
+    assert bound_shadows(100) == 16
+    assert bound_shadows(1 << 20) == MAX_SHADOWS
 
 
 def test_refusing_ends_a_little_lower_than_it_begins() -> None:

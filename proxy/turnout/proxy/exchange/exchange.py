@@ -43,9 +43,11 @@ class Exchange(Routing):
         if self._services.overloaded:
             self.refuse(errors.OVERLOADED)
             return
-        apply_request_filters(head, downstream.peer)
-        if self._services.tracer is not None:
-            self.trace = self._services.tracer.begin(head)
+        tracer = self._services.tracer
+        if tracer is None:
+            apply_request_filters(head, downstream.peer)
+        else:
+            self.trace = tracer.receive(head, downstream.peer)
         if self._scope.table.reads_model:
             self._model = model = begin_model(head)
             if model is not None:

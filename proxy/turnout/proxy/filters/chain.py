@@ -20,12 +20,12 @@ REQUEST_FILTERS: tuple[Callable[[RequestHead, Peer], None], ...] = (
     ensure_request_id,  # last: from here on an answer can name the request
 )
 
-_TOUCHED: Final = int(Mark.STEERING | Mark.FORWARDED_FOR | Mark.FORWARDED_PROTO | Mark.REQUEST_ID | Mark.CLIENT_CERT)
+TOUCHED: Final = int(Mark.STEERING | Mark.FORWARDED_FOR | Mark.FORWARDED_PROTO | Mark.REQUEST_ID | Mark.CLIENT_CERT)
 
 
 def apply_request_filters(head: RequestHead, peer: Peer) -> None:
     """The whole chain. Most heads have none of its fields; then all it does is to add its own, at once."""
-    if head.marks & _TOUCHED:
+    if head.marks & TOUCHED:
         for apply in REQUEST_FILTERS:
             apply(head, peer)
     else:

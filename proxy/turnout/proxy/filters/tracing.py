@@ -13,8 +13,10 @@ from random import getrandbits
 
 from turnout.proxy.cluster.cluster import Cluster
 from turnout.proxy.cluster.endpoint import Endpoint
+from turnout.proxy.filters.chain import TOUCHED, apply_request_filters
+from turnout.proxy.filters.peer import Peer
 from turnout.proxy.filters.request_id import make_request_id
-from turnout.proxy.filters.trace_context import Propagation
+from turnout.proxy.filters.trace_context import W3C, Propagation
 from turnout.proxy.http.head import RequestHead
 from turnout.proxy.http.names import Mark
 from turnout.proxy.telemetry.trace.parent import SAMPLED_DIGITS, get_parent_id, is_random, make_traceparent
@@ -23,6 +25,7 @@ from turnout.proxy.telemetry.trace.sampler import Sampler
 
 _REQUEST_ID = int(Mark.REQUEST_ID)
 _CONTEXT = int(Mark.TRACEPARENT | Mark.TRACESTATE | Mark.B3)
+_CARED_FOR = TOUCHED | _CONTEXT
 
 
 class Trace:
@@ -90,7 +93,7 @@ class Tracer:
     """Decides for a worker. `slow_s`: an answer that takes longer to begin is recorded, whatever was decided. `keep` is
     given what is to be told of a copy that is over."""
 
-    __slots__ = ("_bound", "_parent_based", "_propagation", "_sampler", "_w3c", "keep", "slow_s")
+    __slots__ = ("_bound", "_only_w3c", "_parent_based", "_propagation", "_sampler", "_w3c", "keep", "slow_s")
 
     def __init__(self, sampler: Sampler, formats: tuple[str, ...], slow_s: float) -> None:
         self._sampler = sampler
@@ -98,8 +101,25 @@ class Tracer:
         self._bound = sampler.bound
         self._propagation = Propagation(formats)
         self._w3c = self._propagation.w3c
+        self._only_w3c = formats == (W3C,)
         self.slow_s = slow_s
         self.keep: Callable[[Record], None] = lambda record: None
+
+    def receive(self, head: RequestHead, peer: Peer) -> Trace | None:
+        """The filters of all requests, and `begin`. Most that bring no trace bring no id either, and get both in one
+        go: it is the dearest of what is not recorded."""
+        if head.marks & _CARED_FOR or not self._only_w3c:
+            apply_request_filters(head, peer)
+            return self.begin(head)
+        # One number is enough for both ids: who has one of them finds the other.
+        head.request_id = request_id = make_request_id()
+        span_id = request_id[16:]
+        if span_id < self._bound:
+            head.add_with_id(peer.block, peer.fields, request_id)
+            return self._start(head, None)
+        head.traceparent = parent = b"00-%b-%b-00" % (request_id, span_id)
+        head.add_with_trace(peer.block, peer.fields, request_id, parent)
+        return None
 
     def begin(self, head: RequestHead) -> Trace | None:
         """The trace of a request that came, which has its id; None if it is not recorded, as far as is known yet."""
@@ -160,7 +180,6 @@ class Tracer:
 
     def _start(self, head: RequestHead, said: bool | None, *, debug: bool = False) -> Trace | None:
         """A trace of our own. `said` is what the caller decided without one."""
-        # One number is enough for both ids, if both are ours: and who has one of them finds the other.
         trace_id = make_request_id() if head.marks & _REQUEST_ID else head.request_id
         span_id = trace_id[16:]
         if said if said is not None and self._parent_based else span_id < self._bound:

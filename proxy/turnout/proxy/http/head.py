@@ -129,6 +129,14 @@ class Head:
         if self._fields is not None:
             self._fields = [*self._fields, *fields, (b"x-request-id", request_id)]
 
+    def add_with_trace(self, start: bytes, fields: Fields, request_id: bytes, traceparent: bytes) -> None:
+        """The same, with the trace that begins with the id."""
+        self.block = b"".join((self.block, start, request_id, b"\r\ntraceparent: ", traceparent))
+        self._lower = None
+        if self._fields is not None:
+            own = (b"x-request-id", request_id), (b"traceparent", traceparent)
+            self._fields = [*self._fields, *fields, *own]
+
     def set_block(self, block: bytes) -> None:
         """Replace all fields."""
         self.block = block

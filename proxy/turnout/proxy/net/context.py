@@ -12,6 +12,7 @@ from turnout.proxy.net.options import Options
 from turnout.proxy.net.timers import Timers
 from turnout.proxy.net.tls.reports import TlsReports
 from turnout.proxy.net.trust import Trust
+from turnout.proxy.net.turn import Turn
 
 
 class Closable(Protocol):
@@ -31,12 +32,12 @@ class WorkerContext:
 
     __slots__ = (
         "clock", "connections", "draining", "http2_request_heads", "loop", "on_idle", "options", "request_heads",
-        "services", "timers", "tls_reports", "trust",
+        "services", "timers", "tls_reports", "trust", "turn",
     )  # fmt: skip
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, clock: Callable[[], float], timers: Timers, services: Services,
-        options: Options, tls_reports: TlsReports,
+        options: Options, tls_reports: TlsReports, turn: Turn,
     ) -> None:  # fmt: skip
         self.loop = loop
         self.clock = clock
@@ -44,6 +45,7 @@ class WorkerContext:
         self.services = services
         self.options = options
         self.tls_reports = tls_reports
+        self.turn = turn
         self.trust = Trust(options.trusted)
         self.request_heads = RequestHeads()
         self.http2_request_heads = Http2RequestHeads(options.max_head_bytes)

@@ -23,6 +23,7 @@ from turnout.proxy.net.context import ListenerContext
 from turnout.proxy.net.http2_downstream import Http2Downstream
 from turnout.proxy.net.timers import NEVER
 from turnout.proxy.net.tls.handshake import find_tls, speaks_http2
+from turnout.proxy.net.turn import MAX_WAITING_BYTES
 from turnout.proxy.net.unsent import has_unsent
 from turnout.proxy.telemetry.layout import Word
 
@@ -44,8 +45,8 @@ class DownstreamConnection:
 
     __slots__ = (
         "__weakref__", "_blocked", "_chunked", "_close_after", "_closing_at", "_cut_at", "_decoder", "_exchange",
-        "_head_since", "_is_tls", "_last_active", "_listener", "_paused_by", "_trailers", "_transport", "_until_close",
-        "_worker", "peer", "wake",
+        "_head_since", "_is_tls", "_last_active", "_listener", "_paused_by", "_trailers", "_transport", "_unsent",
+        "_until_close", "_worker", "peer", "wake",
     )  # fmt: skip
 
     def __init__(self, listener: ListenerContext) -> None:
@@ -59,6 +60,8 @@ class DownstreamConnection:
         self._blocked = self._chunked = self._close_after = self._until_close = self._is_tls = False
         self._paused_by = 0
         self._trailers: Fields = []
+        self._unsent = b""
+        """Whole answers that go out at the end of the turn."""
         self.wake = NEVER
 
     def __repr__(self) -> str:
@@ -93,11 +96,13 @@ class DownstreamConnection:
 
     def eof_received(self) -> None:
         """The client closed: as in Envoy, that ends what it asked for; nobody computes for a reader who left."""
+        self.flush()
 
     def connection_lost(self, error: Exception | None) -> None:
         worker = self._worker
         worker.services.counters.add(Word.CONNECTIONS_ACTIVE, -1)
         worker.timers.forget(self)
+        self._unsent = b""
         self._decoder.stop()
         if self._exchange is not None:
             self._exchange.on_downstream_gone()
@@ -185,8 +190,16 @@ class DownstreamConnection:
         self._trailers = head.trailers
         connection = b"close" if close else b"" if request.minor else b"keep-alive"
         if len(data) < COPIED_BYTES or self._chunked:
-            self._transport.write(encode_response(head, data, end, connection))
+            message = encode_response(head, data, end, connection)
+            if not end:
+                self._write(message)
+            elif self._unsent:
+                self._add_unsent(message)
+            else:
+                self._unsent = message
+                self._worker.turn.add(self)
         else:
+            self.flush()
             self._transport.writelines((encode_response(head, b"", end, connection), data))
 
     def _frame_open_ended(self, head: ResponseHead, request: RequestHead) -> bool:
@@ -200,27 +213,28 @@ class DownstreamConnection:
         return not request.minor
 
     def send_interim(self, head: ResponseHead) -> None:
-        self._transport.write(encode_response(head, b"", True, b""))
+        self._write(encode_response(head, b"", True, b""))
 
     def send_body(self, data: Data, end: bool) -> None:
         if self._chunked:
-            self._transport.write(encode_chunk(data, end, self._trailers))
+            self._write(encode_chunk(data, end, self._trailers))
         elif data:
-            self._transport.write(data)
+            self._write(data)
 
     def begin_tunnel(self, head: ResponseHead) -> None:
         self._close_after = True
-        self._transport.write(encode_response(head, b"", True, b"upgrade"))
+        self._write(encode_response(head, b"", True, b"upgrade"))
         self._decoder.tunnel()
 
     def send_tunnel_data(self, data: bytes) -> None:
-        self._transport.write(data)
+        self._write(data)
 
     def abort(self, trailers: Fields = NO_FIELDS) -> None:
         """Cut the answer short, also if the client does not read what was written before.
 
         Where only the end of the connection would end the answer, that must be a reset.
         """
+        self.flush()
         if self._until_close:
             sock = self._transport.get_extra_info("socket")
             if sock is not None:  # under TLS there is none once the other side has gone
@@ -259,12 +273,13 @@ class DownstreamConnection:
 
     def close_now(self) -> None:
         """The drain is over."""
+        self.flush()
         self._transport.abort()
 
     def held_bytes(self) -> int:
         """What is in memory for this connection: of requests, of answers, and what its upstream does not take."""
         exchange = self._exchange
-        held = self._transport.get_write_buffer_size() + len(self._decoder.kept)
+        held = self._transport.get_write_buffer_size() + len(self._unsent) + len(self._decoder.kept)
         return held + exchange.held_bytes() if exchange is not None else held
 
     def cut(self) -> None:
@@ -275,6 +290,25 @@ class DownstreamConnection:
             self.close_now()
         if self._transport.get_write_buffer_size() > MAX_KEPT_BYTES:
             self.close_now()  # else it lingers, with all that the client does not read
+
+    # Writing
+
+    def flush(self) -> None:
+        """Write what waits for the end of the turn."""
+        if self._unsent and not self._transport.is_closing():
+            message, self._unsent = self._unsent, b""
+            self._transport.write(message)
+
+    def _add_unsent(self, message: bytes) -> None:
+        self._unsent += message
+        if len(self._unsent) > MAX_WAITING_BYTES:
+            self.flush()
+
+    def _write(self, data: Data) -> None:
+        """Now, behind what waits."""
+        if self._unsent:
+            self.flush()
+        self._transport.write(data)
 
     # Closing
 
@@ -288,6 +322,7 @@ class DownstreamConnection:
         exchange.refuse(failure, reason)
 
     def _begin_closing(self) -> None:
+        self.flush()
         self._paused_by = 0
         self._transport.resume_reading()
         if self._is_tls:

@@ -22,6 +22,7 @@ from turnout.proxy.net.timers import Timers
 from turnout.proxy.net.tls.failures import describe_failure
 from turnout.proxy.net.tls.reports import TlsReports
 from turnout.proxy.net.tls.upstream import UpstreamContext
+from turnout.proxy.net.turn import Turn
 from turnout.proxy.net.upstream import UpstreamConnection
 from turnout.proxy.telemetry.counters import Counters
 from turnout.proxy.telemetry.layout import ClusterWord, EndpointWord
@@ -39,11 +40,12 @@ class Pool:
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, clock: Callable[[], float], timers: Timers, counters: Counters,
-        max_head_bytes: int, tls_reports: TlsReports,
+        max_head_bytes: int, tls_reports: TlsReports, turn: Turn,
     ) -> None:  # fmt: skip
         self.loop = loop
         self.clock = clock
         self.timers = timers
+        self.turn = turn
         self._counters = counters
         self._max_head_bytes = max_head_bytes
         self._heads = ResponseHeads()

@@ -39,8 +39,8 @@ class UpstreamConnection:
 
     __slots__ = (
         "__weakref__", "_chunked", "_decoder", "_ended", "_exchange", "_paused", "_pool", "_request_at", "_reusable",
-        "_spare", "_transport", "_written", "cluster", "counted", "endpoint", "idle_since", "idle_timeout_s", "tls",
-        "wake",
+        "_spare", "_transport", "_unsent", "_written", "cluster", "counted", "endpoint", "idle_since",
+        "idle_timeout_s", "tls", "wake",
     )  # fmt: skip
 
     def __init__(
@@ -55,6 +55,8 @@ class UpstreamConnection:
         self._reusable = True
         self._spare: socket.socket | None = None
         """A second descriptor, while a request is sent whose body is still to come."""
+        self._unsent = b""
+        """A whole request that goes out at the end of the turn."""
         self._written = self._request_at = 0
         """Bytes of all requests, and of those before the present one."""
         self.cluster = cluster
@@ -162,7 +164,11 @@ class UpstreamConnection:
         if len(data) < COPIED_BYTES or self._chunked:
             message = encode_request(head, data, end)
             self._written += len(message)
-            self._transport.write(message)
+            if end:
+                self._unsent = message
+                self._pool.turn.add(self)
+            else:
+                self._transport.write(message)
         else:
             message = encode_request(head, b"", end)
             self._written += len(message) + len(data)
@@ -183,7 +189,13 @@ class UpstreamConnection:
 
     def unsent_bytes(self) -> int:
         """What the endpoint has not taken yet."""
-        return self._transport.get_write_buffer_size()
+        return self._transport.get_write_buffer_size() + len(self._unsent)
+
+    def flush(self) -> None:
+        """Write what waits for the end of the turn."""
+        if self._unsent and not self._transport.is_closing():
+            message, self._unsent = self._unsent, b""
+            self._transport.write(message)
 
     def give_back(self, now: float) -> None:
         """The answer is complete: back into the pool, if both sides want to."""
@@ -193,8 +205,8 @@ class UpstreamConnection:
         if self._paused:
             self.resume_reading()
         transport = self._transport
-        reusable = self._reusable and self._decoder.state == _DONE and not transport.get_write_buffer_size()
-        if reusable and not transport.is_closing():
+        reusable = self._reusable and self._decoder.state == _DONE and not self._unsent
+        if reusable and not transport.get_write_buffer_size() and not transport.is_closing():
             self.idle_since = now
             self._pool.put(self)
         else:
@@ -202,6 +214,7 @@ class UpstreamConnection:
 
     def abort(self) -> None:
         self._exchange = None
+        self._unsent = b""
         self._transport.abort()
 
     def close_now(self) -> None:
@@ -223,6 +236,8 @@ class UpstreamConnection:
         have acknowledged it yet. Then it matters whether a byte was sent at all. Under TLS the kernel counts other
         bytes than we do, and proves nothing.
         """
+        if self._unsent:
+            return False
         if self.tls is not None:
             return True
         try:

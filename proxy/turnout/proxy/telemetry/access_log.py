@@ -36,24 +36,19 @@ _is_unsafe: Final = re.compile(rb"[^\x20\x21\x23-\x5b\x5d-\x7e]").search
 
 
 class Format(NamedTuple):
-    """How a line is written. `line` takes 14 values: time, request, status, outcome, then the rest of FIELDS."""
+    """How the parts of a line are written that come again and again, and what is missing."""
 
-    line: bytes
     request: bytes
     outcome: bytes
     missing: bytes
 
 
 JSON: Final = Format(
-    b'{"time":"%b",%b,"status":%d,%b,"duration_ms":%b,"upstream_ms":%b,"proxy_ms":%b,"first_byte_ms":%b,'
-    b'"bytes_received":%d,"bytes_sent":%d,"peer":"%b","peer_identity":"%b","request_id":"%b","trace_id":"%b",'
-    b'"grpc_status":%b}\n',
     b'"method":"%b","host":"%b","path":"%b","protocol":"%b"',
     b'"flag":"%b","reason":"%b","route":"%b","predictor":"%b","endpoint":"%b","attempts":%d',
     b"null",
 )
 TEXT: Final = Format(
-    b'%b %b %d %b %b %b %b %b %d %d %b "%b" "%b" "%b" %b\n',
     b'"%b %b%b %b"',
     b'%b "%b" "%b" "%b" "%b" %d',
     b"-",

@@ -28,6 +28,7 @@ MIN_SHARE_BYTES = 96 << 20
 """A worker with nothing to do takes about 30 MB; its rules and its connections come on top."""
 DESCRIPTORS_EACH = 3
 """Of a connection: the client's, the upstream's, and its spare one while a body is sent."""
+MAX_SHADOWS = 10_000
 SPARE_DESCRIPTORS = 256
 """For everything else: listeners, logs, counter blocks, idle connections to upstreams."""
 
@@ -127,5 +128,5 @@ def bound_connections(max_connections: int, descriptors: int) -> int:
 
 def bound_shadows(descriptors: int) -> int:
     """How many copies of requests one worker can have in flight with so many descriptors, at least 16. Each takes two
-    at most, out of what connections leave over: requests never go without for them."""
-    return max(16, (descriptors - SPARE_DESCRIPTORS) // 8)
+    at most: where descriptors are few, of those that are for everything else, so that connections go without none."""
+    return max(16, min((descriptors - SPARE_DESCRIPTORS) // 8, MAX_SHADOWS))

@@ -33,6 +33,7 @@ from turnout.proxy.net.spans import Log, SpanLog
 from turnout.proxy.net.timers import Timers
 from turnout.proxy.net.tls.handshake import Handshake
 from turnout.proxy.net.tls.reports import TlsReports
+from turnout.proxy.net.turn import Turn
 from turnout.proxy.route.table import Table
 from turnout.proxy.shadow.shadows import Shadows
 from turnout.proxy.shadow.taps import Mirroring
@@ -92,7 +93,8 @@ class Worker:
         self._guards = Guards(buckets, counters, hello.salt, len(words))
         self._reports = Reports(send)
         tls_reports = TlsReports(counters, clock, self._reports.on_tls_failure)
-        self._pool = Pool(loop, clock, timers, counters, options.max_head_bytes, tls_reports)
+        turn = Turn(loop.call_soon)
+        self._pool = Pool(loop, clock, timers, counters, options.max_head_bytes, tls_reports, turn)
         self._log = _open_log(options, counters)
         log = self._log.log if self._log else _log_nothing
         self._tracer, self._spans = self._trace(options.tracing, log)
@@ -101,7 +103,7 @@ class Worker:
         replay_bytes = min(REPLAY_BYTES, options.max_memory_bytes // 4 or REPLAY_BYTES)
         services = Services(self._pool, counters, clock, time.time, log, Replays(replay_bytes), options.idle_timeout_s)
         services.tracer = self._tracer
-        self._context = WorkerContext(loop, clock, timers, services, options, tls_reports)
+        self._context = WorkerContext(loop, clock, timers, services, options, tls_reports, turn)
         descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         self._shadows = Shadows(self._pool, counters, clock, timers, bound_shadows(descriptors), self._tell_fault)
         self._shadows.tracer = self._tracer

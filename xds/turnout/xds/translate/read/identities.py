@@ -53,8 +53,6 @@ def _read_rules(message: Any, place: Place) -> Guard:
         spot = place.at("policies").item(name)
         if not policy.permissions:
             spot.at("permissions").say("is empty; any is needed")
-        if not policy.principals:
-            spot.at("principals").say("is empty; one is needed")
         if len(message.policies) == len(policy.principals) == 1 and policy.principals[0].HasField("and_ids"):
             return tuple(_read_both(policy.principals[0].and_ids, spot.at("principals", 0).at("and_ids")))
         sets.append(tuple(_read_names(policy.principals, spot, "principals")))
@@ -69,6 +67,8 @@ def _read_both(message: Any, place: Place) -> Iterator[Patterns]:
 
 
 def _read_names(principals: Sequence[Any], place: Place, field: str) -> Iterator[str]:
+    if not principals:
+        place.at(field).say("is empty; one is needed")  # or it would be open to everybody here
     for index, told in enumerate(principals):
         spot = place.at(field, index) if field else place
         match told.WhichOneof("identifier"):

@@ -1,0 +1,170 @@
+"""Small messages go out at the end of the turn in which they were written, and only if they are still wanted."""
+
+import asyncio
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from turnout.proxy.http.head import RequestHead, ResponseHead
+from turnout.proxy.http1.response_head import ResponseHeads
+from turnout.proxy.net.turn import Turn
+from turnout.proxy.net.upstream import UpstreamConnection
+
+
+class Loop:
+    """Runs what it is to call soon when it is told that a turn is over."""
+
+    def __init__(self) -> None:
+        self.soon: list[Callable[[], None]] = []
+
+    def end_turn(self) -> int:
+        """How many calls there were to be made."""
+        calls, self.soon = self.soon, []
+        for call in calls:
+            call()
+        return len(calls)
+
+
+class Connection:
+    """Something with bytes to flush; `then` is done when it is flushed."""
+
+    def __init__(self, flushed: list[str], name: str, then: Callable[[], None] = lambda: None) -> None:
+        self._flushed = flushed
+        self._name = name
+        self._then = then
+
+    def flush(self) -> None:
+        self._flushed.append(self._name)
+        self._then()
+
+
+class Transport:
+    """Keeps what is written."""
+
+    def __init__(self) -> None:
+        self.written: list[bytes] = []
+        self.closing = False
+
+    def write(self, data: bytes) -> None:
+        self.written.append(data)
+
+    def is_closing(self) -> bool:
+        return self.closing
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def close(self) -> None:
+        self.closing = True
+
+    abort = close
+
+
+class Ends:
+    """An exchange that is told how its upstream ended."""
+
+    def __init__(self) -> None:
+        self.sent: list[bool] = []
+
+    def on_response(self, head: ResponseHead, data: bytes, end: bool) -> None:
+        assert end
+
+    def on_upstream_gone(self, reason: str, sent: bool) -> None:
+        self.sent.append(sent)
+
+
+@pytest.fixture
+def loop() -> Loop:
+    return Loop()
+
+
+def test_all_that_wait_are_flushed_in_their_order_by_one_call(loop: Loop) -> None:
+    turn, flushed = Turn(loop.soon.append), list[str]()
+    for name in "abc":
+        turn.add(Connection(flushed, name))
+    assert flushed == []
+    assert loop.end_turn() == 1
+    assert flushed == ["a", "b", "c"]
+
+
+def test_who_comes_while_others_are_flushed_waits_for_the_next_turn(loop: Loop) -> None:
+    turn, flushed = Turn(lambda call: loop.soon.append(call)), list[str]()
+    turn.add(Connection(flushed, "a", then=lambda: turn.add(Connection(flushed, "b"))))
+    assert loop.end_turn() == 1
+    assert flushed == ["a"]
+    assert loop.end_turn() == 1
+    assert flushed == ["a", "b"]
+
+
+def test_one_that_fails_keeps_nobody_else_from_being_flushed(loop: Loop) -> None:
+    def fail() -> None:
+        raise RuntimeError("the handle is closed")
+
+    turn, flushed = Turn(lambda call: loop.soon.append(call)), list[str]()
+    turn.add(Connection(flushed, "a", then=fail))
+    turn.add(Connection(flushed, "b"))
+    with pytest.raises(RuntimeError):
+        loop.end_turn()
+    assert loop.end_turn() == 1
+    assert flushed == ["a", "b"]
+
+
+def ask(loop: Loop, exchange: Ends) -> tuple[UpstreamConnection, Transport, list[str]]:
+    """A connection on which a whole request was sent just now, its transport, and what its pool was told."""
+    told: list[str] = []
+    pool = SimpleNamespace(
+        turn=Turn(loop.soon.append), put=lambda _: told.append("put"), forget=lambda _: told.append("forget")
+    )
+    cluster = SimpleNamespace(config=SimpleNamespace(pool_idle_timeout_s=4.0))
+    connection = UpstreamConnection(cast(Any, pool), cast(Any, cluster), cast(Any, None), ResponseHeads(), 1024)
+    transport = Transport()
+    connection.connection_made(cast(asyncio.Transport, transport))
+    head = RequestHead()
+    head.method, head.path, head.authority = b"GET", b"/", b"h"
+    connection.send_request(cast(Any, exchange), head, b"", True)
+    return connection, transport, told
+
+
+@pytest.mark.stand_in
+def test_a_request_goes_out_when_its_turn_is_over(loop: Loop) -> None:
+    connection, transport, _ = ask(loop, Ends())
+    assert transport.written == []
+    waiting = connection.unsent_bytes()
+    loop.end_turn()
+    assert transport.written == [b"GET / HTTP/1.1\r\nhost: h\r\n\r\n"]
+    assert (waiting, connection.unsent_bytes()) == (len(transport.written[0]), 0)
+
+
+@pytest.mark.stand_in
+def test_what_waited_when_the_endpoint_closed_was_never_sent(loop: Loop) -> None:
+    """So it may be sent again, whatever its method is, and nobody need ask the kernel."""
+    exchange = Ends()
+    connection, transport, _ = ask(loop, exchange)
+    connection.eof_received()
+    transport.close()
+    loop.end_turn()
+    connection.connection_lost(None)
+    assert transport.written == []
+    assert exchange.sent == [False]
+
+
+@pytest.mark.stand_in
+def test_a_request_that_is_not_wanted_any_more_is_not_sent(loop: Loop) -> None:
+    connection, transport, _ = ask(loop, Ends())
+    connection.abort()
+    transport.closing = False
+    loop.end_turn()
+    assert transport.written == []
+
+
+@pytest.mark.stand_in
+@pytest.mark.parametrize(("went_out", "told_then"), [(True, ["put"]), (False, ["forget"])])
+def test_who_answered_before_it_was_asked_is_asked_no_more(loop: Loop, went_out: bool, told_then: list[str]) -> None:
+    connection, transport, told = ask(loop, Ends())
+    if went_out:
+        loop.end_turn()
+    connection.data_received(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+    connection.give_back(1.0)
+    assert (told, transport.closing) == (told_then, not went_out)
