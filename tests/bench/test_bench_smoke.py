@@ -15,7 +15,7 @@ from google.protobuf.empty_pb2 import Empty
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from sidebyside import envoy, haproxy, nginx, targets, tools
+from sidebyside import envoy, haproxy, mutual_tls, nginx, targets, tools
 from sidebyside.checks import AccessLog, WrongAnswer, check_answers, check_load
 from sidebyside.load import Load, LoadFailed, Target, parse_h2load, parse_h2load_log, parse_wrk
 from sidebyside.processes import Child, Cores, ProcessDied, wait_until
@@ -224,6 +224,19 @@ def test_a_short_measurement_of_calls_passes_its_own_checks(proxy: str, tmp_path
         turns = measure(runners, SHAPES["grpc"], Plan(turns=1, seconds=0.2, warm_up_s=0.1), (FEW, MANY), tmp_path)
     assert [turn.load for turn in turns] == [FEW, MANY]
     assert all(turn.requests > 100 and turn.cpu_us > 0 for turn in turns)
+
+
+@pytest.mark.parametrize("proxy", PROXIES)
+def test_through_mutual_tls_calls_are_those_of_a_client_who_is_known(proxy: str, tmp_path: Path) -> None:
+    need(proxy, "haproxy")
+    cores = frozenset(os.sched_getaffinity(0))
+    with Stage(tmp_path / "stage", Cores(cores, cores), grpc_upstream_argv) as stage:
+        runner = stage.start(Lane(proxy, f"{proxy} grpc tls", grpc_table()))
+        check_answers(runner, Target(tmp_path, runner.setup.listen, grpc_table(), SHAPES["grpc"]))
+        log = runner.launch.access_log
+        # Only Turnout and Envoy know the URI in a certificate; to the others its subject is the client.
+        names = (mutual_tls.IDENTITY, "CN=load")
+        wait_until(lambda: any(name in log.read_text() for name in names), "the client's name in the log", 10)
 
 
 def test_a_call_that_fails_in_its_trailers_is_refused(tmp_path: Path) -> None:

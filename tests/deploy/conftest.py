@@ -31,7 +31,7 @@ class DemoRun:
         """Wait for what the user is told, and keep it in `told`."""
         assert self.process.stdout is not None
         async with asyncio.timeout(READY_S):
-            while "Ctrl-C ends all of it" not in self.told:
+            while "\nSpans go " not in self.told:
                 line = await self.process.stdout.readline()
                 assert line, f"ended before it was ready; it said:\n{self.told}"
                 self.told += line.decode()

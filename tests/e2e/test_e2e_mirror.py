@@ -9,6 +9,7 @@ from hashlib import sha256
 import pytest
 from actors.documents import predictor
 from actors.echo import Echo
+from actors.http2_server import Http2Server
 from actors.load import Load
 from actors.mirroring import Counts, MirrorProxy, Shadow, Start, at_rest, counts, ended, mirrored
 from actors.proxy import Proxy, resident_kib, until
@@ -115,6 +116,23 @@ async def test_a_chunked_body_goes_on_as_it_comes_with_its_trailers(mirrors: Mir
         assert (await wire.read_response()).status == 200
         assert (await ended(proxy, 1)).results == {"answered": 1}
         assert shadow.bodies == live.bodies == [b"abcdefg"]
+
+
+async def test_a_shadow_may_speak_another_protocol_than_the_live_predictor(mirrors: MirrorProxy) -> None:
+    async with Shadow() as live, Http2Server("h2") as shadow:
+        rules = mirrored(live.port, {"shadow": shadow.port})
+        h2c = predictor("shadow", shadow.port).replace("spec: {", "spec: {protocol: h2c, ")
+        proxy = await mirrors.serve(rules.replace(predictor("shadow", shadow.port), h2c))
+        wire = await connect(proxy.port)
+        await wire.send(POST % 100_000 + bytes(100_000))
+        assert (await wire.read_response()).status == 200
+        await wire.send(b"POST / HTTP/1.1\r\nHost: a\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n")
+        await wire.send(b"0\r\nx-end: 1\r\n\r\n")
+        assert (await wire.read_response()).status == 200
+        assert (await ended(proxy, 2)).results == {"answered": 2}
+        assert [request.body_bytes for request in shadow.requests] == [100_000, 3]
+        assert shadow.requests[1].trailers == [(b"x-end", b"1")]
+        assert shadow.requests[0].get(b"x-turnout-shadow") == b"true"
 
 
 async def test_several_mirrors_each_get_their_own(mirrors: MirrorProxy) -> None:

@@ -8,27 +8,15 @@ from pathlib import Path
 
 import grpc
 import grpc.aio
-import h2.errors
 import pytest
-from actors.grpc_calls import Calls, GrpcModel, models, policy, predictor, proxied, route
+from actors.bad_calls import answer_early, break_off, call_rules, flood, garble, hang, leave, lie, refuse, reset, slam
+from actors.grpc_calls import Calls, GrpcModel, models, proxied
 from actors.http2_server import Connection, Http2Server, Request
 from actors.mirroring import ended, glance
 from actors.proxy import until
 from free_ports import free_port
 
 CALLS = "/test.Calls/"
-EXTENSION = "{type: ExtensionRef, extensionRef: {group: turnout.dev, kind: RoutePolicy, name: quick}}"
-OK_FIELDS = [(b":status", b"200"), (b"content-type", b"application/grpc")]
-
-
-def rules(live: int, shadows: dict[str, int], timeout: str = "400ms") -> str:
-    """Calls to `live`; those to the host of a shadow's name are copied to it."""
-    documents = predictor("live", live) + policy("quick", f"mirror: {{timeout: {timeout}, maxRequests: 200}}")
-    for name, port in shadows.items():
-        mirror = f"{{type: RequestMirror, requestMirror: {{backendRef: {{name: {name}}}}}}}"
-        documents += predictor(name, port)
-        documents += route(name, f"[{{filters: [{mirror}, {EXTENSION}], backendRefs: [{{name: live}}]}}]")
-    return documents
 
 
 async def make_calls(calls: Calls, host: str = "shadow") -> None:
@@ -55,7 +43,7 @@ CALLED = {"Echo": 3, "Name": 1, "Expand": 1, "Join": 1, "Talk": 1}
 
 async def test_all_kinds_of_calls_are_copied(tmp_path: Path) -> None:
     with models("live", "shadow") as servers:
-        text = rules(servers["live"].port, {"shadow": servers["shadow"].port}, "10s")
+        text = call_rules(servers["live"].port, {"shadow": servers["shadow"].port}, "10s")
         with proxied(tmp_path, text, servers) as calls:
             await make_calls(calls)
             found = await ended(calls.proxy, 7)
@@ -70,7 +58,7 @@ async def test_all_kinds_of_calls_are_copied(tmp_path: Path) -> None:
 async def test_a_shadows_status_is_counted_and_is_nobodys_answer(tmp_path: Path) -> None:
     with (
         models("live", "shadow") as servers,
-        proxied(tmp_path, rules(servers["live"].port, {"shadow": servers["shadow"].port}), servers) as calls,
+        proxied(tmp_path, call_rules(servers["live"].port, {"shadow": servers["shadow"].port}), servers) as calls,
     ):
         async with calls.channel("shadow") as channel:
             metadata = [("at", "shadow"), ("code", "RESOURCE_EXHAUSTED")]
@@ -84,7 +72,7 @@ async def test_a_shadows_status_is_counted_and_is_nobodys_answer(tmp_path: Path)
 async def test_a_call_that_is_cancelled_leaves_no_shadow(tmp_path: Path) -> None:
     with (
         models("live", "shadow") as servers,
-        proxied(tmp_path, rules(servers["live"].port, {"shadow": servers["shadow"].port}), servers) as calls,
+        proxied(tmp_path, call_rules(servers["live"].port, {"shadow": servers["shadow"].port}), servers) as calls,
     ):
         async with calls.channel("shadow") as channel:
             talk = channel.stream_stream(f"{CALLS}Talk")()
@@ -97,51 +85,6 @@ async def test_a_call_that_is_cancelled_leaves_no_shadow(tmp_path: Path) -> None
 
 async def is_idle(model: GrpcModel) -> bool:
     return not (await model.seen())["running"]
-
-
-def hang(connection: Connection, stream: int, request: Request) -> None:
-    pass
-
-
-def reset(connection: Connection, stream: int, request: Request) -> None:
-    connection.reset(stream, h2.errors.ErrorCodes.INTERNAL_ERROR)
-
-
-def refuse(connection: Connection, stream: int, request: Request) -> None:
-    connection.reset(stream, h2.errors.ErrorCodes.REFUSED_STREAM)
-
-
-def slam(connection: Connection, stream: int, request: Request) -> None:
-    connection.transport.abort()
-
-
-def leave(connection: Connection, stream: int, request: Request) -> None:
-    connection.say_goaway(0)
-
-
-def garble(connection: Connection, stream: int, request: Request) -> None:
-    connection.transport.write(b"\xff" * 500)
-
-
-def lie(connection: Connection, stream: int, request: Request) -> None:
-    """No gRPC at all, and no status."""
-    connection.answer(stream, [(b":status", b"200"), (b"content-type", b"text/html")], b"\xff" * 50_000)
-
-
-def break_off(connection: Connection, stream: int, request: Request) -> None:
-    connection.begin(stream, OK_FIELDS)
-    connection.reset(stream, h2.errors.ErrorCodes.CANCEL)
-
-
-def flood(connection: Connection, stream: int, request: Request) -> None:
-    connection.begin(stream, OK_FIELDS)
-    outgoing = connection.outgoing[stream]
-    outgoing.pour, outgoing.ends = 1 << 30, True
-    connection._send_on()
-
-
-def answer_early(connection: Connection, stream: int, request: Request) -> None:
-    connection.answer(stream, OK_FIELDS, b"", [(b"grpc-status", b"13")])
 
 
 WAYS: dict[Callable[[Connection, int, Request], None], set[str]] = {
@@ -161,7 +104,7 @@ async def test_whatever_shadows_do_all_kinds_of_calls_go_well(tmp_path: Path) ->
             server.on_request = way
         ports = {**{name: server.port for name, server in shadows.items()}, "nobody": free_port()}
         servers = stack.enter_context(models("live"))
-        calls = stack.enter_context(proxied(tmp_path, rules(servers["live"].port, ports, "1500ms"), servers))
+        calls = stack.enter_context(proxied(tmp_path, call_rules(servers["live"].port, ports, "1500ms"), servers))
         for _ in range(3):
             await asyncio.gather(*(make_calls(calls, name) for name in ports))
         for name, outcomes in [*zip(shadows, WAYS.values(), strict=True), ("nobody", {"connect_failed"})]:
@@ -183,7 +126,7 @@ async def test_the_counts_are_exact_while_a_shadow_takes_all_ways_in_turn(tmp_pa
         shadow.on_request = take_turns
         with (
             models("live") as servers,
-            proxied(tmp_path, rules(servers["live"].port, {"shadow": shadow.port}), servers, workers=2) as calls,
+            proxied(tmp_path, call_rules(servers["live"].port, {"shadow": shadow.port}), servers, workers=2) as calls,
         ):
             left = iter(range(count))
 
@@ -203,7 +146,7 @@ async def test_the_counts_are_exact_while_a_shadow_takes_all_ways_in_turn(tmp_pa
 async def test_a_shadow_is_killed_and_comes_back_under_calls(tmp_path: Path) -> None:
     with (
         models("live", "shadow") as servers,
-        proxied(tmp_path, rules(servers["live"].port, {"shadow": servers["shadow"].port}), servers) as calls,
+        proxied(tmp_path, call_rules(servers["live"].port, {"shadow": servers["shadow"].port}), servers) as calls,
     ):
         stopping = False
         made = 0

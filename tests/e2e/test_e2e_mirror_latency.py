@@ -1,13 +1,22 @@
 """A shadow that misbehaves against one that behaves well: the answers come as soon."""
 
+import asyncio
+import itertools
 import statistics
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+from actors.bad_calls import break_off, call_rules, flood, hang, lie, refuse, reset
+from actors.grpc_calls import models, proxied
+from actors.http2_server import Connection, Http2Server, Request
 from actors.mirroring import Start, ended, glance, hosts
 from actors.shadow_process import shadow_process
 from actors.steady_load import SteadyLoad
 
 BAD = ("hang", "reset", "slam", "garbage", "cut", "flood", "deaf", "fail")
+BAD_CALLS = (hang, reset, lie, refuse, break_off, flood)
+"""Those that leave the connection be: with the others the shadow is soon left alone."""
 RATE = 1_000
 TURNS = 10
 SECONDS = 2
@@ -51,4 +60,47 @@ async def test_the_p99_at_1000_requests_a_second_is_that_beside_a_good_shadow(
     medians = {name: statistics.median(figures[1:]) for name, figures in found.items()}
     with capsys.disabled():
         print(f"\np99 of {TURNS} turns, ms: {medians}; {told}")
+    assert medians["bad"] <= max(1.1 * medians["good"], medians["good"] + 1.0), found
+
+
+async def p99_of_calls_ms(tool: str, folder: Path, port: int, host: str) -> float:
+    """RATE unary calls a second for SECONDS by h2load, over four connections; all of them are answered."""
+    message, log = folder / "message", folder / "calls.log"
+    message.write_bytes(b"\0\0\0\0\x0a" + bytes(10))
+    log.unlink(missing_ok=True)
+    fields = (":authority: " + f"{host}.test", "content-type: application/grpc", "te: trailers")
+    argv = [tool, "-c", "4", "-m", "50", "--rps", str(RATE // 4), "-D", str(SECONDS), "-d", str(message)]
+    argv += [*itertools.chain(*(("-H", field) for field in fields)), "--log-file", str(log)]
+    process = await asyncio.create_subprocess_exec(
+        *argv, f"http://127.0.0.1:{port}/test.Calls/Name", stdout=asyncio.subprocess.DEVNULL
+    )
+    await asyncio.wait_for(process.wait(), 60)
+    rows = [line.split("\t") for line in log.read_text().splitlines()]
+    assert {row[1] for row in rows} == {"200"}
+    assert len(rows) > RATE * SECONDS / 2
+    return p99_ms(sorted(int(row[2]) / 1e6 for row in rows))
+
+
+@pytest.mark.soak
+async def test_the_p99_of_calls_is_that_beside_a_good_shadow(
+    tmp_path: Path, require_tool: Callable[[str], str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same for gRPC: resets, refusals and floods of one shadow, and another that answers."""
+    tool, found = require_tool("h2load"), {"good": list[float](), "bad": list[float]()}
+
+    def take_turns(connection: Connection, stream: int, request: Request) -> None:
+        BAD_CALLS[len(bad.requests) % len(BAD_CALLS)](connection, stream, request)
+
+    async with Http2Server("bad") as bad:
+        bad.on_request = take_turns
+        with models("live", "good") as servers:
+            ports = {"good": servers["good"].port, "bad": bad.port}
+            with proxied(tmp_path / "proxy", call_rules(servers["live"].port, ports), servers) as calls:
+                for _ in range(TURNS + 1):
+                    for name, figures in found.items():
+                        figures.append(await p99_of_calls_ms(tool, tmp_path, calls.proxy.port, name))
+                told = {name: await glance(calls.proxy, name) for name in found}
+    medians = {name: statistics.median(figures[1:]) for name, figures in found.items()}
+    with capsys.disabled():
+        print(f"\np99 of calls in {TURNS} turns, ms: {medians}; {told}")
     assert medians["bad"] <= max(1.1 * medians["good"], medians["good"] + 1.0), found

@@ -7,6 +7,7 @@ defaults (`use_remote_address`, `normalize_path`). Statistics are on, as they al
 import json
 from typing import Any
 
+from sidebyside.mutual_tls import Certificates, behind_relay, with_relay
 from sidebyside.setup import Launch, Setup
 from sidebyside.tools import find_envoy
 from sidebyside.work import (
@@ -112,6 +113,35 @@ def prepare_grpc(setup: Setup) -> Launch:
     return _prepare(setup, _config(setup, _ONE, cluster=_HTTP2_CLUSTER))
 
 
+def prepare_grpc_tls(setup: Setup) -> Launch:
+    """The same with mutual TLS towards the client, who is named in the log and to the upstream."""
+    own, certificates, relay = behind_relay(setup)
+    document = _config(own, _ONE, cluster=_HTTP2_CLUSTER, manager=_KNOWS_CLIENTS, log=_CLIENT_IN_LOG)
+    (listener,) = document["static_resources"]["listeners"]
+    listener["filter_chains"][0]["transport_socket"] = _mutual_tls(certificates)
+    return with_relay(_prepare(own, document), relay)
+
+
+_KNOWS_CLIENTS = {
+    "forward_client_cert_details": "SANITIZE_SET",
+    "set_current_client_cert_details": {"uri": True},
+}
+_CLIENT_IN_LOG = {"peer_identity": "%DOWNSTREAM_PEER_URI_SAN%"}
+
+
+def _mutual_tls(certificates: Certificates) -> dict[str, Any]:
+    shown = {"filename": str(certificates.certificate)}
+    common = {
+        "alpn_protocols": ["h2", "http/1.1"],
+        "tls_certificates": [{"certificate_chain": shown, "private_key": {"filename": str(certificates.key)}}],
+        "validation_context": {"trusted_ca": {"filename": str(certificates.ca)}},
+    }
+    kind = f"{_TYPE}transport_sockets.tls.v3.DownstreamTlsContext"
+    return _typed(
+        "transport_sockets.tls", {"@type": kind, "common_tls_context": common, "require_client_certificate": True}
+    )
+
+
 def _prepare(setup: Setup, document: dict[str, Any]) -> Launch:
     config = setup.folder / "envoy.json"
     config.write_text(json.dumps(document))
@@ -126,12 +156,17 @@ def _prepare(setup: Setup, document: dict[str, Any]) -> Launch:
     )
 
 
-def _config(setup: Setup, addresses: tuple[str, ...], *, route: _More = _NOTHING, cluster: _More = _NOTHING) -> _More:
-    """`route` and `cluster` are added to each of these."""
+def _config(
+    setup: Setup, addresses: tuple[str, ...], *, route: _More = _NOTHING, cluster: _More = _NOTHING,
+    manager: _More = _NOTHING, log: _More = _NOTHING,
+) -> _More:  # fmt: skip
+    """`route` and `cluster` are added to each of these, `manager` to the connection manager, `log` to its fields."""
     listener = {
         "name": "main",
         "address": _address(setup.listen),
-        "filter_chains": [{"filters": [_typed("filters.network.http_connection_manager", _manager(setup, route))]}],
+        "filter_chains": [
+            {"filters": [_typed("filters.network.http_connection_manager", _manager(setup, route, log) | manager)]}
+        ],
     }
     ports = {"stable": setup.stable, "canary": setup.canary}
     clusters = [_cluster(name, port, addresses) | cluster for name, port in ports.items()]
@@ -141,8 +176,8 @@ def _config(setup: Setup, addresses: tuple[str, ...], *, route: _More = _NOTHING
     }
 
 
-def _manager(setup: Setup, route: _More) -> dict[str, Any]:
-    log = {"path": str(setup.folder / "access.log"), "log_format": {"json_format": LOG}}
+def _manager(setup: Setup, route: _More, fields: _More) -> dict[str, Any]:
+    log = {"path": str(setup.folder / "access.log"), "log_format": {"json_format": LOG | fields}}
     return {
         "@type": f"{_TYPE}filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "main",

@@ -3,6 +3,7 @@
 The access log goes to standard output, which is a file: HAProxy writes no log file itself.
 """
 
+from sidebyside.mutual_tls import behind_relay, with_relay
 from sidebyside.setup import Launch, Setup
 from sidebyside.tools import find_tool
 from sidebyside.work import (
@@ -45,16 +46,25 @@ def prepare_grpc(setup: Setup) -> Launch:
     return _prepare(setup, " proto h2")
 
 
-def _prepare(setup: Setup, server: str) -> Launch:
+def prepare_grpc_tls(setup: Setup) -> Launch:
+    """The same with mutual TLS towards the client, who is named in the log and to the upstream."""
+    own, certificates, relay = behind_relay(setup)
+    bind = f" ssl crt {certificates.bundle} ca-file {certificates.ca} verify required alpn h2"
+    log = LOG | {"peer_identity": "%[ssl_c_s_dn]"}
+    launch = _prepare(own, " proto h2", bind, log, "http-request set-header X-Forwarded-Client-Cert %[ssl_c_s_dn]")
+    return with_relay(launch, relay)
+
+
+def _prepare(setup: Setup, server: str, bind: str = "", log: dict[str, str] = LOG, more: str = "") -> Launch:
     config = setup.folder / "haproxy.cfg"
-    config.write_text(_config(setup, server))
+    config.write_text(_config(setup, server, bind, log, more))
     argv = [find_tool("haproxy"), "-f", str(config), "-db"]
-    log = setup.folder / "access.log"
-    return Launch(argv, [*argv, "-c"], access_log=log, output=log, ready_path="/metrics")
+    file = setup.folder / "access.log"
+    return Launch(argv, [*argv, "-c"], access_log=file, output=file, ready_path="/metrics")
 
 
-def _config(setup: Setup, server: str) -> str:
-    log = ", ".join(f'"{name}": "{value}"' for name, value in LOG.items())
+def _config(setup: Setup, server: str, bind: str, fields: dict[str, str], more: str) -> str:
+    log = ", ".join(f'"{name}": "{value}"' for name, value in fields.items())
     rules = "\n".join(line for rule in setup.table.rules for line in _lines(rule))
     return f"""global
     nbthread 1
@@ -75,7 +85,7 @@ frontend metrics
     no log
     http-request use-service prometheus-exporter if {{ path /metrics }}
 frontend main
-    bind 127.0.0.1:{setup.listen} backlog 4096
+    bind 127.0.0.1:{setup.listen} backlog 4096{bind}
     capture request header Host len 64
     capture request header traceparent len 64
     capture request header User-Agent len 128
@@ -84,6 +94,7 @@ frontend main
     unique-id-format %[uuid()]
     unique-id-header X-Request-Id
     http-request set-header X-Forwarded-Proto http
+    {more}
     acl canary_share rand(100) lt {CANARY_PERCENT}
 {rules}
     default_backend nothing

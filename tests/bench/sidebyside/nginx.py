@@ -3,6 +3,7 @@
 Request bodies are streamed and answers stay in memory, as in the other proxies; upstream connections are kept.
 """
 
+from sidebyside.mutual_tls import behind_relay, with_relay
 from sidebyside.setup import Launch, Setup
 from sidebyside.tools import find_tool
 from sidebyside.work import (
@@ -46,6 +47,21 @@ def prepare_grpc(setup: Setup) -> Launch:
     return _prepare(setup, _config(setup, " http2", "grpc", _GRPC))
 
 
+def prepare_grpc_tls(setup: Setup) -> Launch:
+    """The same with mutual TLS towards the client, who is named in the log and to the upstream."""
+    own, certificates, relay = behind_relay(setup)
+    tls = f"""
+    ssl_certificate {certificates.certificate};
+    ssl_certificate_key {certificates.key};
+    ssl_client_certificate {certificates.ca};
+    ssl_verify_client on;
+    ssl_protocols TLSv1.2 TLSv1.3;
+    grpc_set_header X-Forwarded-Client-Cert $ssl_client_s_dn;
+"""
+    log = LOG | {"peer_identity": "$ssl_client_s_dn"}
+    return with_relay(_prepare(own, _config(own, " ssl http2", "grpc", _GRPC + tls, log)), relay)
+
+
 def _prepare(setup: Setup, text: str) -> Launch:
     config = setup.folder / "nginx.conf"
     config.write_text(text)
@@ -70,9 +86,9 @@ _PROXY = """
 _GRPC = "    http2_max_concurrent_streams 1024;"
 
 
-def _config(setup: Setup, listen: str, kind: str, own: str) -> str:
+def _config(setup: Setup, listen: str, kind: str, own: str, fields: dict[str, str] = LOG) -> str:
     """`kind` is the module that passes requests on, and the start of its directives' names; `own` are its own."""
-    log = ", ".join(f'"{name}": "{value}"' for name, value in LOG.items())
+    log = ", ".join(f'"{name}": "{value}"' for name, value in fields.items())
     servers = "\n".join(
         _server(f"{setup.listen}{listen}", kind, host, rules) for host, rules in setup.table.by_host().items()
     )

@@ -6,7 +6,7 @@ from typing import Any
 
 from sidebyside.targets import judge
 from sidebyside.turns import FEW, FIXED, MANY, SATURATION
-from sidebyside.work import CONNECTIONS, FIXED_RATE, SHAPES
+from sidebyside.work import CONNECTIONS, FIXED_RATE
 
 _TITLES = {
     "small": "POST of 100 B, answer of 130 B",
@@ -15,14 +15,15 @@ _TITLES = {
     "large-answer": "POST of 100 B, answer of 100 KB",
     "grpc": "Unary call of gRPC, 150 B there and 150 B back",
     "grpc-large": "Unary call of gRPC, 1 MB there and 1 MB back",
+    "grpc-tls": "Unary call of gRPC, 150 B there and 150 B back, mutual TLS towards the client",
 }
+_CALLS = ("grpc", "grpc-large", "grpc-tls")
 _MB = 1e6
 
 
 def markdown(rows: dict[str, Any]) -> str:
     """All measured rows as Markdown."""
-    shapes = {name: shape for name, shape in SHAPES.items() if name in rows}
-    parts = [(_calls if shape.grpc else _shape)(name, rows[name]) for name, shape in shapes.items()]
+    parts = [(_calls if name in _CALLS else _shape)(name, rows[name]) for name in _TITLES if name in rows]
     for name, title in (
         ("rules", "Number of rules"),
         ("armed", "Armed against models that fail"),
@@ -92,7 +93,7 @@ def _calls(name: str, row: dict[str, Any]) -> str:
         if load in loads
         for figures in [loads[load]]
     ]
-    return f"**{_TITLES[name]}**. HTTP/2 in plain text on both sides, at saturation.\n\n{_table(header, lines)}"
+    return f"**{_TITLES[name]}**. HTTP/2 on both sides, at saturation.\n\n{_table(header, lines)}"
 
 
 def _lanes(title: str, medians: dict[str, Any]) -> str:

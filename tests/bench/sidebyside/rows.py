@@ -4,7 +4,8 @@
 requests of which no two have the same head. `rules`: 20 rules against 10,000, for Turnout and, to compare, Envoy.
 `armed`: two endpoints with retries, breakers, outlier detection and health checks against without, for the same two.
 `mirror`: every request is copied. `spans`: a share of the requests is traced, for Turnout. `grpc` and `grpc-large`:
-unary calls of gRPC, over HTTP/2 on both sides. `idle`: connections that do nothing. `start`: until ready.
+unary calls of gRPC, over HTTP/2 on both sides; `grpc-tls` with mutual TLS towards the client. `idle`: connections that
+do nothing. `start`: until ready.
 """
 
 import os
@@ -75,11 +76,13 @@ def measure_spans(ask: Ask) -> dict[str, Any]:
     return _turns("spans", ask, lanes, "untraced", (SATURATION,))
 
 
-def measure_grpc(name: str, ask: Ask, loads: tuple[str, ...], variant: str = "grpc") -> dict[str, Any]:
-    """Calls of the shape `name`; `variant` of each proxy is what is measured."""
+def measure_grpc(
+    name: str, ask: Ask, loads: tuple[str, ...], shape: str = "grpc", variant: str = "grpc"
+) -> dict[str, Any]:
+    """Calls of a shape, for the row `name`; `variant` of each proxy is what is measured."""
     table = grpc_table()
     lanes = [Lane(proxy, f"{proxy} {variant}", table) for proxy in ask.proxies]
-    return _turns(name, ask, lanes, name, loads, grpc_upstream_argv)
+    return _turns(name, ask, lanes, shape, loads, grpc_upstream_argv)
 
 
 def measure_idle_row(ask: Ask) -> dict[str, Any]:
@@ -123,7 +126,8 @@ ROWS: dict[str, Callable[[Ask], dict[str, Any]]] = {
     "mirror": measure_mirror,
     "spans": measure_spans,
     "grpc": lambda ask: measure_grpc("grpc", ask, (FEW, MANY)),
-    "grpc-large": lambda ask: measure_grpc("grpc-large", ask, (FEW,)),
+    "grpc-large": lambda ask: measure_grpc("grpc-large", ask, (FEW,), shape="grpc-large"),
+    "grpc-tls": lambda ask: measure_grpc("grpc-tls", ask, (FEW, MANY), variant="grpc tls"),
     "idle": measure_idle_row,
     "start": measure_start_row,
 }

@@ -28,7 +28,7 @@ class Setup:
 @dataclass(frozen=True)
 class Launch:
     """How to run it. `check_argv` only reads the configuration; `ready_path` is asked of the admin port; `environment`
-    is what it has beside the bench's own."""
+    is what it has beside the bench's own; `relay` runs what stands between the load and it (`mutual_tls`)."""
 
     argv: list[str]
     check_argv: list[str]
@@ -36,6 +36,7 @@ class Launch:
     output: Path
     ready_path: str
     environment: Mapping[str, str] = field(default_factory=dict)
+    relay: tuple[str, ...] = ()
 
 
 def free_port() -> int:

@@ -36,11 +36,16 @@ VARIANTS: dict[str, Callable[[Setup], Launch]] = {
     "envoy grpc": envoy.prepare_grpc,
     "nginx grpc": nginx.prepare_grpc,
     "haproxy grpc": haproxy.prepare_grpc,
+    "turnout grpc tls": turnout.prepare_grpc_tls,
+    f"{COMPILED} grpc tls": turnout.prepare_compiled_grpc_tls,
+    "envoy grpc tls": envoy.prepare_grpc_tls,
+    "nginx grpc tls": nginx.prepare_grpc_tls,
+    "haproxy grpc tls": haproxy.prepare_grpc_tls,
     **{f"turnout spans {share}": turnout.prepare_spans(share, False) for share in turnout.SPANS},
     **{f"{COMPILED} spans {share}": turnout.prepare_spans(share, True) for share in turnout.SPANS},
 }
 """Of some of them, the same with two endpoints, that with all that there is for models that fail, with a mirror, HTTP/2
-on both sides, and spans of some requests."""
+on both sides, that with mutual TLS towards the client, and spans of some requests."""
 
 _START_S = 60.0
 """A table of 10,000 rules is read in this time by all of them."""
@@ -108,6 +113,8 @@ class Stage:
         child = self._stack.enter_context(
             Child(launch.argv, launch.output, cores or self._cores.proxy, launch.environment)
         )
+        if launch.relay:
+            self._stack.enter_context(Child([*launch.relay], folder / "relay.log", self._cores.load))
         return Runner(lane, setup, launch, child)
 
     def wait_ready(self, runner: Runner) -> None:

@@ -34,6 +34,22 @@ _RATIOS = (
     ("CPU of a unary call, 4 connections × 10 streams, × Envoy", "grpc", FEW, "cpu_us", "envoy", 0.6),
     ("CPU of a unary call, 1 connection × 100 streams, × Envoy", "grpc", MANY, "cpu_us", "envoy", 0.6),
     ("CPU of a call of 1 MB there and back, × Envoy", "grpc-large", FEW, "cpu_us", "envoy", 1.0),
+    (
+        "CPU of a unary call through mutual TLS, 4 connections × 10 streams, × Envoy",
+        "grpc-tls",
+        FEW,
+        "cpu_us",
+        "envoy",
+        1.0,
+    ),
+    (
+        "CPU of a unary call through mutual TLS, 1 connection × 100 streams, × Envoy",
+        "grpc-tls",
+        MANY,
+        "cpu_us",
+        "envoy",
+        1.0,
+    ),
     ("memory of supervisor and worker, × Envoy", "small", SATURATION, "pss_bytes", "envoy", 1.0),
 )
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+from sidebyside.mutual_tls import Certificates, behind_relay, with_relay
 from sidebyside.setup import Launch, Setup
 from sidebyside.tools import find_tool
 from sidebyside.work import CANARY_PERCENT, REQUEST_TIMEOUT_S, Rule, Table
@@ -42,8 +43,20 @@ def prepare_compiled(setup: Setup) -> Launch:
 
 
 def prepare_compiled_grpc(setup: Setup) -> Launch:
-    """As `prepare_grpc`, with the compiled build, which does not have the rooms of HTTP/2 in it."""
+    """As `prepare_grpc`, with the compiled build."""
     return replace(prepare_grpc(setup), environment={SWITCH: "1"})
+
+
+def prepare_grpc_tls(setup: Setup) -> Launch:
+    """As `prepare_grpc`, with mutual TLS towards the client."""
+    own, certificates, relay = behind_relay(setup)
+    text = rule_file(own.table, own.stable, own.canary, protocol="h2c", parent=_GATEWAY)
+    return with_relay(_prepare(own, f"{text}---\n{_tls_listener(own.listen, certificates)}", listens=False), relay)
+
+
+def prepare_compiled_grpc_tls(setup: Setup) -> Launch:
+    """The same with the compiled build."""
+    return replace(prepare_grpc_tls(setup), environment={SWITCH: "1"})
 
 
 def prepare_pair(setup: Setup) -> Launch:
@@ -93,13 +106,15 @@ def prepare_spans(share: str, compiled: bool) -> Callable[[Setup], Launch]:
     return prepare_share
 
 
-def _prepare(setup: Setup, text: str) -> Launch:
+def _prepare(setup: Setup, text: str, *, listens: bool = True) -> Launch:
+    """`listens`: on its port, and not where the rules say."""
     rules = setup.folder / "rules.yaml"
     rules.write_text(text)
     log = setup.folder / "access.log"
     turnout = find_tool("turnout")
     argv = [turnout, "proxy", "--rules", str(rules), "--workers", "1", "--access-log", str(log)]
-    argv += ["--listen", f"127.0.0.1:{setup.listen}", "--admin", f"127.0.0.1:{setup.admin}"]
+    argv += ["--admin", f"127.0.0.1:{setup.admin}"]
+    argv += ["--listen", f"127.0.0.1:{setup.listen}"] if listens else []
     return Launch(
         argv=argv,
         check_argv=[turnout, "validate", str(rules)],
@@ -112,9 +127,10 @@ def _prepare(setup: Setup, text: str) -> Launch:
 
 def rule_file(
     table: Table, stable: int, canary: int, *, pair: bool = False, armed: bool = False, mirror: bool = False,
-    protocol: str = "http1",
+    protocol: str = "http1", parent: str = "",
 ) -> str:  # fmt: skip
-    """The table as Gateway API documents and two Predictors, or three with a mirror."""
+    """The table as Gateway API documents and two Predictors, or three with a mirror. `parent` is the Gateway of the
+    routes, if there is one."""
     addresses = ("127.0.0.1", "127.0.0.2") if pair else ("127.0.0.1",)
     more = f"  protocol: {protocol}\n" + (_ARMED_PREDICTOR if armed else "")
     ports = {"stable": stable, "canary": canary, **({"shadow": canary} if mirror else {})}
@@ -123,8 +139,28 @@ def rule_file(
     for host, rules in table.by_host().items():
         for start in range(0, len(rules), _RULES_A_DOCUMENT):
             name = f"{host or 'any'}-{start // _RULES_A_DOCUMENT:04d}"
-            documents.append(_route(name, host, rules[start : start + _RULES_A_DOCUMENT], rule))
+            documents.append(_route(name, host, rules[start : start + _RULES_A_DOCUMENT], rule, parent))
     return "---\n".join(documents) + (_ARMED_POLICY if armed else "")
+
+
+_GATEWAY = "mesh"
+
+
+def _tls_listener(port: int, certificates: Certificates) -> str:
+    files = f"certificateFile: {certificates.certificate}, keyFile: {certificates.key}, caFile: {certificates.ca}"
+    return f"""apiVersion: turnout.dev/v1alpha1
+kind: Certificate
+metadata: {{name: proxy}}
+spec: {{{files}}}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {{name: {_GATEWAY}}}
+spec:
+  gatewayClassName: turnout
+  listeners: [{{name: calls, port: {port}, protocol: HTTPS, tls: {{certificateRefs: [{{name: proxy}}]}}}}]
+  tls: {{frontend: {{default: {{validation: {{caCertificateRefs: [{{name: proxy}}]}}}}}}}}
+"""
 
 
 def _predictor(name: str, port: int, addresses: tuple[str, ...], more: str) -> str:
@@ -137,14 +173,15 @@ spec:
 {more}"""
 
 
-def _route(name: str, host: str | None, rules: list[Rule], more: str) -> str:
+def _route(name: str, host: str | None, rules: list[Rule], more: str, parent: str) -> str:
     hostnames = f"  hostnames: [{host}]\n" if host else ""
+    parents = f"  parentRefs: [{{name: {parent}}}]\n" if parent else ""
     lines = "".join(line for rule in rules for line in (*_lines(rule), more))
     return f"""apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
 metadata: {{name: {name}}}
 spec:
-{hostnames}  rules:
+{parents}{hostnames}  rules:
 {lines}"""
 
 

@@ -15,6 +15,7 @@ from actors.proxy import Proxy, until
 from actors.wire import Message
 
 PIECE = b"x" * 65_536
+_ends_chunks = re.compile(rb"(?:.*\r\n)?0\r\n(?:[^\r\n]+\r\n)*\r\n\Z", re.DOTALL).match
 _RESET = struct.pack("ii", 1, 0)
 
 
@@ -270,8 +271,8 @@ class _Connection(asyncio.Protocol):
         return not self._left
 
     def _take_chunks(self) -> bool:
-        """Take a chunked body, once all of it is there."""
-        if not self._buffer.endswith(b"0\r\n\r\n"):
+        """Take a chunked body, once all of it is there, with its trailers."""
+        if not _ends_chunks(self._buffer):
             return False
         rest = memoryview(bytes(self._buffer))
         self._buffer.clear()

@@ -4,11 +4,14 @@ from typing import Any
 
 import ngh2
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from turnout.proxy.http.fields import MalformedError
 from turnout.proxy.http.head import CHUNKED
 from turnout.proxy.http2.encode import request_fields
-from turnout.proxy.http2.request_head import RequestHeads
+from turnout.proxy.http2.request_head import LastHead, RequestHeads
+from turnout.proxy.http2.response_head import LastAnswer, ResponseHeads
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 CALL = (
@@ -53,6 +56,9 @@ OWN = [
 ]
 
 
+OWN_FIELDS = [field for own in OWN for field in own]
+
+
 @pytest.mark.parametrize("own", OWN)
 @pytest.mark.parametrize("end", [False, True])
 def test_a_head_that_is_known_but_for_its_own_fields_says_what_a_new_one_says(own: Any, end: bool) -> None:
@@ -61,6 +67,51 @@ def test_a_head_that_is_known_but_for_its_own_fields_says_what_a_new_one_says(ow
     for at in range(4):
         heads.read(call(trace(at), (b"grpc-timeout", b"%dm" % at)), end)
         assert describe(heads.read(call(*own), end)) == fresh
+
+
+@pytest.mark.parametrize("before", OWN)
+@pytest.mark.parametrize("own", OWN)
+def test_a_head_that_follows_another_on_its_connection_says_what_a_new_one_says(before: Any, own: Any) -> None:
+    heads, last = RequestHeads(65_536), LastHead()
+    for _ in range(3):  # from the third on it is the last that is known
+        heads.read(call(*before), False, last)
+    for end in (False, True, False):
+        assert describe(heads.read(call(*own), end, last)) == describe(RequestHeads(65_536).read(call(*own), end))
+
+
+@given(
+    fields=st.lists(
+        st.sampled_from([*OWN_FIELDS, (b"x-tenant", b"team-b"), (b"x-user", b"u")]), unique=True, max_size=4
+    )
+)
+def test_heads_of_one_connection_are_read_as_if_each_were_its_first(fields: list[Any]) -> None:
+    heads, last = RequestHeads(65_536), LastHead()
+    for count in (0, *range(len(fields)), len(fields), 0):
+        for _ in range(3):
+            head = heads.read(call(*fields[:count]), False, last)
+            assert describe(head) == describe(RequestHeads(65_536).read(call(*fields[:count]), False))
+
+
+def test_a_secret_in_the_place_of_another_field_of_the_last_head_is_one() -> None:
+    heads, last = RequestHeads(65_536), LastHead()
+    request_id = (b"x-request-id", b"abc")
+    for field in (trace(7), request_id, trace(8)):
+        for _ in range(3):
+            assert heads.read(call(field), False, last).secrets == frozenset()
+            assert heads.read(call(ngh2.NeverIndexedHeader(*field)), False, last).secrets == {field[0]}
+    assert heads.read(call(ngh2.NeverIndexedHeader(*request_id)), False, last).secrets == {b"x-request-id"}
+
+
+def test_an_answer_is_taken_for_the_last_one_if_it_is_that_in_all() -> None:
+    heads, last = ResponseHeads(65_536), LastAnswer()
+    answer = ((b":status", b"200"), (b"set-cookie", b"a=b"))
+    for _ in range(3):
+        assert heads.read(answer, False, last).secrets == frozenset()
+        assert heads.read((answer[0], ngh2.NeverIndexedHeader(*answer[1])), False, last).secrets == {b"set-cookie"}
+        assert heads.read(((b":status", b"404"), answer[1]), False, last).status == 404
+        assert (heads.read(answer, False, last).length, heads.read(answer, True, last).length) == (CHUNKED, 0)
+    heads.read(answer, False, last).add(b"x-added", b"1")
+    assert heads.read(answer, False, last).fields == [(b"set-cookie", b"a=b")]
 
 
 def test_two_deadlines_of_a_call_are_none_also_where_its_head_is_known() -> None:

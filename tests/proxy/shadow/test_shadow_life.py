@@ -11,7 +11,7 @@ from turnout.proxy.shadow.backlog import MAX_BEHIND, MAX_TOTAL
 from turnout.proxy.shadow.breaker import MAX_FAILURES
 from turnout.proxy.shadow.pacing import BURST_BYTES, TICK_S
 from turnout.proxy.telemetry.mirrors import MirrorWord
-from turnout.rules.mirroring import Mirror, MirrorLimits
+from turnout.rules.mirroring import Mirror, MirrorLimits, PauseAbove
 from turnout.rules.resilience import RateLimit
 
 if TYPE_CHECKING:
@@ -155,6 +155,26 @@ def test_what_is_raised_ends_the_shadow_and_nothing_else(make_world: "MakeWorld"
     assert (world.ends(), world.ends("n")) == ({"fault": 1}, {})
     assert world.made[1].received == [b"a", b"b"]
     assert [type(fault) for fault in world.faults] == [ZeroDivisionError]
+
+
+def test_a_fault_in_the_decision_reaches_no_request(make_world: "MakeWorld") -> None:
+    world = make_world(Mirror("m", 500_000))
+    world.entry.taps._mirrors._random = lambda: 1 // 0
+    assert world.tap() is None
+    assert [type(fault) for fault in world.faults] == [ZeroDivisionError]
+
+
+def test_a_fault_in_what_is_made_of_the_answer_reaches_no_request(make_world: "MakeWorld") -> None:
+    world = make_world(ONE, mirror_limits=MirrorLimits(pause_above=PauseAbove(p99_s=1.0)))
+    world.shadows.observer = observer = Observer()
+    observer.body_limit = "much"  # type: ignore[assignment]
+    tap = world.tap()
+    tap.start(b"", True)
+    tap.on_answer(world.answer(), b"a", 0.1)
+    tap.on_answer_body(b"b")
+    world.entry.taps._mirrors.gates["live"]._record = 1 << 40
+    tap.on_end(200, "answered", 0.1, 0.1)
+    assert [type(fault) for fault in world.faults] == [TypeError, TypeError, IndexError]
 
 
 def test_an_answer_is_paced_and_goes_on_in_its_turn(make_world: "MakeWorld") -> None:

@@ -57,6 +57,7 @@ class AccessLog:
         total, upstream = milliseconds[total_us], milliseconds[upstream_us]
         own = milliseconds[total_us - upstream_us]
         first_byte = milliseconds[int((first - started) * 1e6)] if first else self._missing
+        trace_id = head.traceparent[3:35]
         grpc_status = self._missing if exchange.grpc_status < 0 else self._grpc_statuses[exchange.grpc_status]
         trace_id = head.traceparent[3:35]
         buffer = self._buffer

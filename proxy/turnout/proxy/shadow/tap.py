@@ -50,10 +50,22 @@ class Tap:
 
     def on_answer(self, head: ResponseHead, data: Data, waited_s: float) -> None:
         """The answer that the client gets has begun, so long after the request; its head is as it came."""
-        self._earn(data)
-        if self._live is not None:
-            self._live.begin(head, waited_s)
-            self._shared.keep(self._live, data)
+        try:
+            self._earn(data)
+            if self._live is not None:
+                self._live.begin(head, waited_s)
+                self._shared.keep(self._live, data)
+        except Exception as error:
+            self._shared.on_fault(error)
+
+    def on_answer_body(self, data: Data) -> None:
+        """More of it."""
+        try:
+            self._earn(data)
+            if self._live is not None:
+                self._shared.keep(self._live, data)
+        except Exception as error:
+            self._shared.on_fault(error)
 
     def _earn(self, data: Data) -> None:
         """As the live one answers, so may the shadows."""
@@ -61,14 +73,15 @@ class Tap:
             for shadow in self._shadows:
                 shadow.pacer.earn(len(data))
 
-    def on_answer_body(self, data: Data) -> None:
-        self._earn(data)
-        if self._live is not None:
-            self._shared.keep(self._live, data)
-
     def on_end(self, status: int, end: str, waited_s: float, total_s: float) -> None:
         """The exchange is over. `waited_s` is the time to the first byte, or until there was none; below 0: the
         predictor was not asked, or is not to blame."""
+        try:
+            self._on_end(status, end, waited_s, total_s)
+        except Exception as error:
+            self._shared.on_fault(error)
+
+    def _on_end(self, status: int, end: str, waited_s: float, total_s: float) -> None:
         if self._gate is not None and waited_s >= 0.0:
             self._gate.on_first_byte(waited_s)
         shadows, self._shadows = self._shadows, ()

@@ -52,6 +52,21 @@ class Taps:
     ) -> Tap | None:
         """Decide on the copies of a request, from a client at `address`, that `live` is about to answer; `head` is what
         that will see. None if nobody is to be told more of it."""
+        try:
+            return self._begin(head, address, clusters, live, now, trace)
+        except Exception as error:  # whatever it is: the request goes on without copies
+            self._shadows.on_fault(error)
+            return None
+
+    def _begin(
+        self,
+        head: RequestHead,
+        address: bytes,
+        clusters: Mapping[str, Cluster],
+        live: Cluster,
+        now: float,
+        trace: Trace | None,
+    ) -> Tap | None:
         mirrors, shared = self._mirrors, self._shadows
         chosen = mirrors.choose(head, address)
         gate: Gate | None = mirrors.gates.get(live.config.name)
@@ -67,7 +82,7 @@ class Taps:
             words[mirror.record + _ELIGIBLE] += 1
             try:
                 shadow = reason or self._begin_shadow(mirror, clusters, head, address, now, trace)
-            except Exception as error:  # whatever it is: the request goes on without a copy
+            except Exception as error:  # the same, and it is counted
                 shared.on_fault(error)
                 shadow = Skip.FAULT
             if isinstance(shadow, int):
@@ -130,7 +145,10 @@ class Taps:
             return Skip.BREAKER
         shadow = Shadow(shared, mirror.record, governor, self._mirrors.limits.timeout_s, copied, lease, upstream, now)
         if shared.tracer is not None:
-            shadow.span = shared.tracer.begin_shadow(trace, copied, cluster, lease.endpoint, now)
+            try:
+                shadow.span = shared.tracer.begin_shadow(trace, copied, cluster, lease.endpoint, now)
+            except Exception as error:  # it is counted as mirrored already
+                shadow.fail(error)
         return shadow
 
 
