@@ -123,8 +123,13 @@ async def test_a_refused_configuration_leaves_the_states_of_what_serves(start_pr
     _, second = await start_model()
     await proxy.reload(msgspec.structs.replace(with_cluster(served, second, health_check=READY), missing=("refused",)))
     assert proxy.supervisor.state.reload_failures == 1
-    (known,) = proxy.supervisor.states.clusters()
-    assert list(known.endpoints) == [f"127.0.0.1:{endpoint.port}"]
+
+    def known() -> list[str]:
+        (cluster,) = proxy.supervisor.states.clusters()
+        return list(cluster.endpoints)
+
+    # It is counted when the workers have refused it, and over when they have the old one again.
+    await proxy.wait_for(lambda: known() == [f"127.0.0.1:{endpoint.port}"])
     assert await states(proxy) == ["AVAILABLE"]
 
 
