@@ -85,6 +85,8 @@ class Attempts(Ending):
         # Before the write: it wakes the upstream, and on a busy machine that may run before we do again.
         self._waiting_since = self._services.clock()
         upstream.send_request(self, self.head, data, self._request_ended)
+        if self._blocked_by_client:  # by what it was sent before
+            upstream.pause_reading()
 
     def _tell_upstream(self, entry: Entry, attempt: int, now: float) -> None:
         """Which attempt it is, and how long its answer is waited for."""
