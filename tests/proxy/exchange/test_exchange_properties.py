@@ -155,7 +155,7 @@ class Connection:
         self.exchange: Exchange | None = None
         self.connecting: Exchange | None = client.exchange
         self.state, self.asked, self.received, self.ended = "", False, b"", False
-        self.paused = False
+        self.paused = self.full = False
         world.count(self, 1)
         world.connections.append(self)
 
@@ -191,7 +191,7 @@ class Connection:
 
     def give_back(self, now: float) -> None:
         assert self.ended
-        self.exchange, self.paused = None, False
+        self.exchange, self.paused, self.full = None, False, False
         if self.endpoint.removed:
             self.close()
         else:
@@ -377,7 +377,8 @@ class World:
             connection.close()
             exchange.on_upstream_gone("reset", sent)
         elif chance < 0.25:
-            exchange.on_upstream_blocked(self.random.random() < 0.5)
+            connection.full = self.random.random() < 0.5
+            exchange.on_upstream_blocked(connection.full)
         elif chance < 0.3:
             exchange.on_upstream_malformed("odd")
         elif connection.state == "tunnel":
@@ -426,6 +427,7 @@ class World:
         for connection in self.connections:
             if connection.exchange is not None and connection.client is not None:
                 assert connection.paused == connection.client.blocked
+                assert connection.exchange._blocked_by_upstream == connection.full
 
     def assert_all_is_given_back(self) -> None:
         assert len(self.logged) == self.started

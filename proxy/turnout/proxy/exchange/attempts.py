@@ -224,6 +224,7 @@ class Attempts(Ending):
         self._stop_waiting(now)
         self._upstream_deadline = self._first_byte_deadline = self._queue_deadline = 0.0
         self.lease = self._grpc = None
+        self._blocked_by_upstream = False
         if self._services.tracer is not None:
             self._end_traced(self._services.tracer, lease, status, reason, now)
         lease.release(outcome, now, now - self.attempt_at)
