@@ -242,6 +242,46 @@ async def test_a_field_of_an_interim_answer_that_no_table_may_learn_is_not_learn
     assert [field[0] for field in hpack.Decoder().decode(found.payload) if not field.indexable] == ["link"]
 
 
+async def test_what_no_table_may_learn_is_learned_nowhere_also_where_all_else_is_known(
+    proxy: Proxy, upstream: Http2Server
+) -> None:
+    """Messages that come again, word for word, but for what of them is never indexed: in heads and in trailers."""
+
+    def mark(name: str, secrets: str) -> hpack.HeaderTuple:
+        kind = hpack.NeverIndexedHeaderTuple if name in secrets.split() else hpack.HeaderTuple
+        return kind(name.encode(), b"secret")
+
+    def answer(connection: Connection, stream: int, request: Request) -> None:
+        connection.use_no_table()
+        names = request.get(b"x-want") or b""
+        trailers = [mark(name, names.decode()) for name in ("x-sum", "x-cost")]
+        head = [(b":status", b"200"), *[mark(name, names.decode()) for name in ("set-cookie", "x-key")]]
+        connection.answer(stream, head, b"here", trailers)
+
+    upstream.on_request = answer
+    client = await connect_http2(proxy.port)
+    client.use_no_table()
+    secrets = ["", "x-a x-sum", "x-a x-b", "x-b x-cost", "x-request-id x-sum x-cost", "x-a x-b x-sum x-cost"]
+    wanted = ["", "x-key", "set-cookie", "set-cookie x-key x-sum", "x-cost", "x-sum x-cost"]
+    for at in range(40):
+        came, want = secrets[at // 2 % 6], wanted[at // 3 % 6]
+        stream = 2 * at + 1
+        fields = [mark(name, came) for name in ("x-a", "x-b", "x-request-id")]
+        trailers = [mark(name, came) for name in ("x-sum", "x-cost")]
+        client.secrets.clear()
+        await client.send(
+            client.head(stream, [*get("/", "POST"), ("x-want", want), *fields], end=False),
+            data(stream, b"x"),
+            client.head(stream, trailers),
+        )
+        message = await client.read_message(stream)
+        assert (message.status, message.body) == (200, b"here")
+        assert sorted(client.secrets) == sorted(want.split())
+        request = upstream.requests[-1]
+        await until(lambda request=request: request.ended)
+        assert sorted(request.secrets) == sorted(came.encode().split())
+
+
 async def test_a_connection_that_the_endpoint_said_goaway_on_ends_with_its_last_stream(
     proxy: Proxy, upstream: Http2Server
 ) -> None:

@@ -5,11 +5,12 @@ from collections.abc import AsyncIterator, Callable
 from time import monotonic
 
 import pytest
+from actors.lane import Lane
 from actors.model_process import ModelProcess, model_processes
 from actors.proxy import Proxy, until
 from actors.resilience_rules import rules
 from actors.vitals import endpoint, events, is_in, states
-from actors.wire import Wire, connect
+from actors.wire import Message, Wire, connect
 
 StartProxy = Callable[..., Proxy]
 TOUCHY = """
@@ -19,6 +20,10 @@ outlierDetection: {consecutive5xx: 1, interval: 100ms, failurePercentageRequestV
 LENGTH = 10
 FILLER = 20_000_000
 """More than the buffers on the way to a client that does not read."""
+SMALL = 12_000
+"""Of an answer that waits for the end of the turn in which it came."""
+STILL_S = 0.3
+"""How long nothing moves where all have stopped; a machine that is slower stops too early, which does no harm."""
 
 
 @pytest.fixture
@@ -149,3 +154,59 @@ async def test_a_slow_upload_does_not_make_an_endpoint_look_slow(
         await end_upload(slow)
     # Of eight at once two equal endpoints both get some, and one that were 35 times slower than the other none.
     assert set(await asyncio.gather(*(ask(proxy) for _ in range(8)))) == {"a", "b"}
+
+
+class Sizes:
+    """An upstream that answers with as many bytes as the path says, by `taken` of which the proxy has got on."""
+
+    def __init__(self, lane: Lane) -> None:
+        self.taken = 0
+        self.seen = lane.serve(self._answer)
+
+    async def _answer(self, wire: Wire, request: Message) -> None:
+        size = int(request.target[1:])
+        wire.writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % size)
+        while size:
+            piece = min(size, 1 << 20)
+            wire.writer.write(bytes(piece))
+            await wire.writer.drain()
+            size -= piece
+            self.taken += piece
+
+    async def is_still(self) -> None:
+        """Wait until nothing is asked or taken any more."""
+        before, since = (0, -1), monotonic()
+        while monotonic() - since < STILL_S:
+            if before != (now := (len(self.seen), self.taken)):
+                before, since = now, monotonic()
+            await asyncio.sleep(0.001)
+
+
+async def ask_without_reading(lane: Lane, upstream: Sizes, count: int, size: int) -> tuple[Wire, list[int]]:
+    """A client that asks one thing after the other, up to `count`, and the last for `size` bytes, as long as the
+    upstream hears of it; how much it has asked for each time."""
+    client = await lane.connect()
+    client.reader._transport.pause_reading()  # type: ignore[attr-defined]
+    before, asked = len(upstream.seen), list[int]()
+    while len(asked) < count and len(upstream.seen) - before == len(asked):
+        asked.append(SMALL if len(asked) + 1 < count else size)
+        await client.send(lane.request(f"/{asked[-1]}"))
+        since = monotonic()
+        while len(upstream.seen) - before < len(asked) and monotonic() - since < STILL_S:
+            await asyncio.sleep(0)
+    return client, asked
+
+
+async def test_a_client_that_does_not_read_what_it_has_gets_no_more_of_the_next_answer(lane: Lane) -> None:
+    """Small answers go out when the next request may have begun already, and fill what is on the way to the client."""
+    upstream = Sizes(lane)
+    client, asked = await ask_without_reading(lane, upstream, 10_000, SMALL)
+    client.reset()
+    for count in range(max(1, len(asked) - 3), len(asked)):
+        before = upstream.taken
+        client, sizes = await ask_without_reading(lane, upstream, count, 3 * FILLER)
+        await upstream.is_still()
+        assert upstream.taken - before < 2 * FILLER
+        client.reader._transport.resume_reading()  # type: ignore[attr-defined]
+        assert [len((await client.read_response()).body) for _ in sizes] == sizes
+        client.close()

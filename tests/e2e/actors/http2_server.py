@@ -30,6 +30,8 @@ class Request:
 
     def __init__(self, fields: Fields) -> None:
         self.fields = fields
+        self.secrets: list[bytes] = []
+        """The names of fields, also of trailers, that came as never indexed."""
         self.body_bytes = 0
         self.trailers: Fields = []
         self.ended = False
@@ -163,6 +165,10 @@ class Connection(asyncio.Protocol):
         self._h2.reset_stream(stream, code)
         self.flush()
 
+    def use_no_table(self) -> None:
+        """Send all fields as literals: `hpack` sends what it has in its table from there, also if it must not."""
+        self._h2.encoder.header_table_size = 0
+
     def answer(self, stream: int, fields: Fields, body: bytes = b"", trailers: Fields | None = None) -> None:
         """All of an answer, at once."""
         self._h2.send_headers(stream, fields)
@@ -191,22 +197,24 @@ class Connection(asyncio.Protocol):
     def _on(self, event: Any) -> None:
         match event:
             case h2.events.RequestReceived():
-                self._on_request(event.stream_id, [(bytes(name), bytes(value)) for name, value in event.headers])
+                self._on_request(event.stream_id, event.headers)
             case h2.events.DataReceived():
                 self._on_data(event)
             case h2.events.TrailersReceived():
                 request = self._requests[event.stream_id]
-                request.trailers = [(bytes(name), bytes(value)) for name, value in event.headers]
+                request.trailers = _plain(event.headers)
+                request.secrets += _secrets(event.headers)
             case h2.events.StreamEnded():
                 self._on_end(event.stream_id)
             case h2.events.StreamReset():
                 self._requests[event.stream_id].reset = event.error_code
                 self.outgoing.pop(event.stream_id, None)
 
-    def _on_request(self, stream: int, fields: Fields) -> None:
+    def _on_request(self, stream: int, fields: Any) -> None:
         server = self._server
         self.streams += 1
-        request = self._requests[stream] = Request(fields)
+        request = self._requests[stream] = Request(_plain(fields))
+        request.secrets = _secrets(fields)
         if server.refuse or len(self.outgoing) >= server.max_streams:
             server.refuse = max(server.refuse - 1, 0)
             self._h2.reset_stream(stream, h2.errors.ErrorCodes.REFUSED_STREAM)
@@ -281,3 +289,11 @@ class Connection(asyncio.Protocol):
             else:
                 self._h2.end_stream(stream)
             del self.outgoing[stream]
+
+
+def _plain(fields: Any) -> Fields:
+    return [(bytes(name), bytes(value)) for name, value in fields]
+
+
+def _secrets(fields: Any) -> list[bytes]:
+    return [bytes(field[0]) for field in fields if not field.indexable]

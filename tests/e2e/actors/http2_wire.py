@@ -87,6 +87,8 @@ class Http2Wire:
         self._decoder.max_header_list_size = 1 << 20
         self.fields: Fields = []
         """Those of the last HEADERS that came."""
+        self.secrets: list[str] = []
+        """The names of all fields that came as never indexed."""
 
     # Towards the peer
 
@@ -96,6 +98,10 @@ class Http2Wire:
     def block(self, fields: Fields) -> bytes:
         """A header block by the `hpack` library."""
         return self._encoder.encode(fields)
+
+    def use_no_table(self) -> None:
+        """Send all fields as literals: `hpack` sends what it has in its table from there, also if it must not."""
+        self._encoder.header_table_size = 0
 
     def on_added(self, name: bytes, value: bytes) -> None:
         """Bytes that were not made here have put a field into the table."""
@@ -117,7 +123,9 @@ class Http2Wire:
         found = Frame(start[3], start[4], int.from_bytes(start[5:9], "big"), payload)
         if found.kind == HEADERS:
             assert found.flags & END_HEADERS, "a head in several frames"
-            self.fields = [(str(name), str(value)) for name, value in self._decoder.decode(payload)]
+            fields = self._decoder.decode(payload)
+            self.fields = [(str(name), str(value)) for name, value in fields]
+            self.secrets += [str(field[0]) for field in fields if not field.indexable]
         return found
 
     async def read_until(self, *kinds: int) -> Frame | None:

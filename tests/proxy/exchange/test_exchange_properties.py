@@ -91,6 +91,7 @@ class Client:
     def __init__(self, world: "World", head: RequestHead, body: list[bytes]) -> None:
         self.world, self.head, self.body = world, head, body
         self.wake, self.paused, self.ended, self.aborted = NEVER, False, False, False
+        self.blocked = False
         self.sent, self.statuses = b"", list[int]()
         self.exchange: Exchange | None = None
         self.upstreams: list[Connection] = []
@@ -154,6 +155,7 @@ class Connection:
         self.exchange: Exchange | None = None
         self.connecting: Exchange | None = client.exchange
         self.state, self.asked, self.received, self.ended = "", False, b"", False
+        self.paused = self.full = False
         world.count(self, 1)
         world.connections.append(self)
 
@@ -189,15 +191,17 @@ class Connection:
 
     def give_back(self, now: float) -> None:
         assert self.ended
-        self.exchange = None
+        self.exchange, self.paused, self.full = None, False, False
         if self.endpoint.removed:
             self.close()
         else:
             self.world.idle.append(self)
 
-    def pause_reading(self) -> None: ...
+    def pause_reading(self) -> None:
+        self.paused = True
 
-    resume_reading = pause_reading
+    def resume_reading(self) -> None:
+        self.paused = False
 
 
 class Line(Queue):
@@ -373,7 +377,8 @@ class World:
             connection.close()
             exchange.on_upstream_gone("reset", sent)
         elif chance < 0.25:
-            exchange.on_upstream_blocked(self.random.random() < 0.5)
+            connection.full = self.random.random() < 0.5
+            exchange.on_upstream_blocked(connection.full)
         elif chance < 0.3:
             exchange.on_upstream_malformed("odd")
         elif connection.state == "tunnel":
@@ -415,7 +420,14 @@ class World:
         elif chance < 0.2:
             exchange.on_downstream_gone()
         elif chance < 0.5:
-            exchange.on_downstream_blocked(chance < 0.3)
+            client.blocked = chance < 0.3
+            exchange.on_downstream_blocked(client.blocked)
+
+    def assert_who_is_not_read_from_is_not_read_for(self) -> None:
+        for connection in self.connections:
+            if connection.exchange is not None and connection.client is not None:
+                assert connection.paused == connection.client.blocked
+                assert connection.exchange._blocked_by_upstream == connection.full
 
     def assert_all_is_given_back(self) -> None:
         assert len(self.logged) == self.started
@@ -471,6 +483,7 @@ def test_whatever_happens_all_is_given_back(seed: int) -> None:
     seen: dict[int, Client] = {}
     for _ in range(250):
         world.step()
+        world.assert_who_is_not_read_from_is_not_read_for()
         seen |= {id(client): client for client in world.clients}
     world.loop.run(10.0)  # tunnels too: nobody speaks any more
     assert not world.clients

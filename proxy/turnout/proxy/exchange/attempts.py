@@ -85,6 +85,8 @@ class Attempts(Ending):
         # Before the write: it wakes the upstream, and on a busy machine that may run before we do again.
         self._waiting_since = self._services.clock()
         upstream.send_request(self, self.head, data, self._request_ended)
+        if self._blocked_by_client:  # by what it was sent before
+            upstream.pause_reading()
 
     def _tell_upstream(self, entry: Entry, attempt: int, now: float) -> None:
         """Which attempt it is, and how long its answer is waited for."""
@@ -222,6 +224,7 @@ class Attempts(Ending):
         self._stop_waiting(now)
         self._upstream_deadline = self._first_byte_deadline = self._queue_deadline = 0.0
         self.lease = self._grpc = None
+        self._blocked_by_upstream = False
         if self._services.tracer is not None:
             self._end_traced(self._services.tracer, lease, status, reason, now)
         lease.release(outcome, now, now - self.attempt_at)

@@ -152,6 +152,8 @@ class DownstreamConnection:
         listener = self._listener
         worker = self._worker
         self._exchange = exchange = Exchange(listener.scope, worker.services, self, head, self._last_active)
+        if self._blocked:  # by the last answer, which went out at the end of its turn
+            exchange.on_downstream_blocked(True)
         exchange.start(data, end)
 
     def on_request_body(self, data: bytes, end: bool) -> None:
