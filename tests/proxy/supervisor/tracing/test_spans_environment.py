@@ -36,6 +36,10 @@ def test_without_a_place_to_go_there_are_no_spans(environ: dict[str, str]) -> No
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": "https://a.test/otlp/"}, "https://a.test/otlp/v1/traces"),
         ({**AT, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://other:80/here"}, "http://other:80/here"),
         ({"OTEL_TRACES_EXPORTER": "otlp"}, "http://localhost:4318/v1/traces"),
+        (
+            {**AT, "OTEL_TRACES_EXPORTER": "OTLP", "OTEL_EXPORTER_OTLP_PROTOCOL": "HTTP/JSON"},
+            "http://collector:4318/v1/traces",
+        ),
         ({**AT, "OTEL_TRACES_EXPORTER": "otlp"}, "http://collector:4318/v1/traces"),
         ({**AT, "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"}, "http://collector:4318/v1/traces"),
         (
@@ -67,6 +71,7 @@ def test_what_is_not_said_is_as_the_sdk_has_it() -> None:
         ("traceidratio", "0.5", Sampler(parent_based=False, bound=b"8000000000000000")),
         ("traceidratio", "", Sampler(parent_based=False, bound=ALL)),
         ("parentbased_traceidratio", "0", Sampler(parent_based=True, bound=b"0" * 16)),
+        (" Parentbased_ALWAYS_on", "", Sampler(parent_based=True, bound=ALL)),
         ("parentbased_always_off", "", Sampler(parent_based=True, bound=NONE)),
     ],
 )
@@ -82,6 +87,7 @@ def test_samplers(name: str, ratio: str, sampler: Sampler) -> None:
         ("tracecontext,baggage", ("tracecontext",)),
         ("b3", ("b3",)),
         ("b3multi, b3,tracecontext,b3", ("tracecontext", "b3", "b3multi")),
+        ("B3,TraceContext", ("tracecontext", "b3")),
         ("none", ()),
     ],
 )

@@ -2,7 +2,8 @@
 
 Off until there is somewhere to export to: `OTEL_EXPORTER_OTLP_ENDPOINT`, `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`, or
 `OTEL_TRACES_EXPORTER=otlp` for the usual place. Headers, time limits, compression and certificates are read by the
-exporter itself, and are only checked (`variables`). An empty variable is one that is not set.
+exporter itself, and are only checked (`variables`). An empty variable is one that is not set, and words may be written
+in either case (OpenTelemetry, Environment Variable Specification).
 """
 
 import importlib.util
@@ -12,7 +13,7 @@ import msgspec
 
 from turnout.proxy.filters.trace_context import FORMATS
 from turnout.proxy.net.options import TraceOptions
-from turnout.proxy.supervisor.tracing.variables import TracingError, check_endpoint, check_variables
+from turnout.proxy.supervisor.tracing.variables import TracingError, check_endpoint, check_variables, read_word
 from turnout.proxy.telemetry.trace.sampler import ALL_NAMES, Sampler, make_sampler
 
 DEFAULT_ENDPOINT = "http://localhost:4318"
@@ -47,7 +48,7 @@ def read_tracing(environ: Mapping[str, str], slow_s: float) -> Tracing | None:
         return None
     check_variables(environ)
     _check_packages()
-    sampler = environ.get("OTEL_TRACES_SAMPLER") or "parentbased_always_on"
+    sampler = read_word(environ, "OTEL_TRACES_SAMPLER") or "parentbased_always_on"
     options = TraceOptions(_read_sampler(environ, sampler), _read_formats(environ), slow_s)
     ratio = environ.get("OTEL_TRACES_SAMPLER_ARG")
     told = f"{sampler} {ratio}" if ratio and sampler.endswith("ratio") else sampler
@@ -56,8 +57,8 @@ def read_tracing(environ: Mapping[str, str], slow_s: float) -> Tracing | None:
 
 def find_endpoint(environ: Mapping[str, str]) -> str | None:
     """The URL that spans are sent to; None if there is none. Raises TracingError."""
-    exporter = environ.get("OTEL_TRACES_EXPORTER") or ""
-    if environ.get("OTEL_SDK_DISABLED", "").lower() == "true" or exporter == "none":
+    exporter = read_word(environ, "OTEL_TRACES_EXPORTER")
+    if read_word(environ, "OTEL_SDK_DISABLED") == "true" or exporter == "none":
         return None
     if exporter not in ("", "otlp"):
         raise TracingError(f"OTEL_TRACES_EXPORTER is {exporter!r}: spans can be exported by `otlp`, or not (`none`)")
@@ -102,7 +103,7 @@ def _read_sampler(environ: Mapping[str, str], name: str) -> Sampler:
 
 
 def _read_formats(environ: Mapping[str, str]) -> tuple[str, ...]:
-    names = [name.strip() for name in (environ.get("OTEL_PROPAGATORS") or "tracecontext,baggage").split(",")]
+    names = [name.strip() for name in (read_word(environ, "OTEL_PROPAGATORS") or "tracecontext,baggage").split(",")]
     for name in names:
         if name not in FORMATS and name not in _PASSING:
             raise TracingError(f"OTEL_PROPAGATORS: {name!r} is none of {', '.join((*FORMATS, *sorted(_PASSING)))}")

@@ -35,6 +35,11 @@ def check_variables(environ: Mapping[str, str]) -> None:
             raise TracingError(f"OTEL_RESOURCE_ATTRIBUTES: {item!r} is not written as name=value")
 
 
+def read_word(environ: Mapping[str, str], name: str) -> str:
+    """What a variable says that has a few values only, in lower case; empty if it is not set."""
+    return environ.get(name, "").strip().lower()
+
+
 def check_endpoint(name: str, endpoint: str) -> None:
     """Raises TracingError if what `name` says is no URL of a collector."""
     try:
@@ -48,7 +53,7 @@ def check_endpoint(name: str, endpoint: str) -> None:
 
 def _check_protocol(environ: Mapping[str, str]) -> None:
     name, protocol = _find(environ, "PROTOCOL")
-    if protocol and protocol not in PROTOCOLS:
+    if protocol and protocol.strip().lower() not in PROTOCOLS:
         raise TracingError(
             f"{name} is {protocol!r}, which is none of {', '.join(PROTOCOLS)}: spans are exported as http/json, to the "
             "port for HTTP"
