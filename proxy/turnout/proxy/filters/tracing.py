@@ -201,6 +201,10 @@ class ShadowSpan:
         self._head = head
         self._attempt = attempt
 
+    def on_connected(self, now: float) -> None:
+        """Its connection, which had to be made, is there."""
+        self._attempt.moments.append(("connected", now))
+
     def on_first_byte(self, now: float) -> None:
         """Its answer has begun."""
         self._attempt.moments.append(("first_byte", now))
