@@ -207,6 +207,11 @@ ASKED: dict[str, tuple[tuple[str, ...], Fields, str, bool, str]] = {
     "multi, not sampled": (MULTI, {"x-b3-traceid": T, "x-b3-spanid": P, "x-b3-sampled": "0"}, T, False, P),
     "multi, no to all": (MULTI, {"x-b3-sampled": "0"}, "", False, ""),
     "multi, broken": (MULTI, {"x-b3-traceid": T, "x-b3-sampled": "1"}, "", True, ""),
+    "multi, where single is written": (
+        B3, {"x-b3-traceid": T, "x-b3-spanid": P, "x-b3-sampled": "1"}, T, True, P,
+    ),
+    "single, where multi is written": (MULTI, {"b3": f"{T}-{P}-1"}, T, True, P),
+    "multi, where single is broken": (B3, {"b3": "x", "x-b3-traceid": T, "x-b3-spanid": P}, T, True, P),
     "both, one there": ((*B3, *MULTI), {"x-b3-traceid": T, "x-b3-spanid": P, "x-b3-sampled": "1"}, T, True, P),
     "W3C before B3": ((*W3C, *B3), {"traceparent": f"00-{T}-{P}-01", "b3": f"{'1' * 32}-{P}-0"}, T, True, P),
     "B3 where W3C is broken": ((*W3C, *B3), {"traceparent": "00", "tracestate": "a=1", "b3": f"{T}-{P}-1"}, T, True, P),
@@ -250,6 +255,10 @@ def test_a_debug_flag_is_kept(read: Read) -> None:
     head = read(("b3", f"{T}-{P}-d"))
     assert begin(head, tracer("parentbased_always_off", B3)) is not None
     assert sent(head)["b3"].endswith("-d")
+    by = tracer("parentbased_always_off", B3)
+    trace, copied = begin(read(("b3", f"{T}-{P}-d")), by), read(("b3", f"{T}-{P}-d"))
+    assert by.begin_shadow(trace, copied, CLUSTER, ENDPOINT, 1.0) is not None
+    assert sent(copied)["b3"].endswith("-d"), "and told to a shadow"
     head = read(("x-b3-flags", "1"))
     assert begin(head, tracer("always_off", MULTI)) is None, "unless nobody is asked"
 

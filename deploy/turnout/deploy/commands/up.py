@@ -69,7 +69,8 @@ def run_demo(arguments: argparse.Namespace) -> int:
     """Run the models and the router; the exit code."""
     from turnout.deploy.demo import plan, runner
     from turnout.deploy.rules import load_snapshot
-    from turnout.proxy.supervisor.tracing.environment import TracingError, read_tracing
+    from turnout.proxy.supervisor.tracing.environment import read_tracing
+    from turnout.proxy.supervisor.tracing.variables import TracingError
     from turnout.rules.examples import examples_path
 
     options = proxy.options(arguments)

@@ -1,7 +1,8 @@
 """The trace that a head belongs to, read from and written to it in the formats that are spoken (`OTEL_PROPAGATORS`).
 
 Several may be: the first that is there and valid is believed, in the order W3C, B3 single, B3 multi, and all are
-written. A format that is not spoken passes unread, as `baggage` always does.
+written. Who speaks one form of B3 reads both (OpenTelemetry, Propagators API: B3 Extract) and writes that one. A
+format that is not spoken passes unread, as `baggage` always does.
 """
 
 from turnout.proxy.http.head import RequestHead
@@ -36,12 +37,10 @@ class Propagation:
         """What the head says in B3, if that is spoken."""
         if not head.marks & _B3 & self._own:
             return b3.NOTHING
-        if self._single and (value := head.get(b3.SINGLE)) is not None:
+        if (value := head.get(b3.SINGLE)) is not None:
             found = b3.read_single(value)
             if found is not b3.NOTHING:
                 return found
-        if not self._multi:
-            return b3.NOTHING
         return b3.read_multi(*(head.get(name) or b"" for name in (b3.TRACE_ID, b3.SPAN_ID, b3.SAMPLED, b3.FLAGS)))
 
     def is_joined(self, head: RequestHead) -> bool:

@@ -30,10 +30,10 @@ _CARED_FOR = TOUCHED | _CONTEXT
 
 class Trace:
     """What is remembered of an exchange that is recorded. Ids are hex digits; `parent_id` is empty where the trace
-    begins here."""
+    begins here. `debug` is B3's flag, which all who are asked are to be told."""
 
     __slots__ = (
-        "_attempt", "_debug", "_propagation", "attempts", "late", "moments", "parent_id", "random", "span_id", "state",
+        "_attempt", "_propagation", "attempts", "debug", "late", "moments", "parent_id", "random", "span_id", "state",
         "trace_id",
     )  # fmt: skip
 
@@ -43,7 +43,7 @@ class Trace:
     ) -> None:  # fmt: skip
         self._propagation = propagation
         self._attempt: Attempt | None = None
-        self._debug = debug
+        self.debug = debug
         self.trace_id = trace_id
         self.span_id = span_id
         self.parent_id = parent_id
@@ -65,7 +65,7 @@ class Trace:
         self.attempts.append(attempt)
         if not self.late:
             traceparent = make_traceparent(self.trace_id, span_id, sampled=True, random=self.random)
-            self._propagation.write(head, traceparent, debug=self._debug)
+            self._propagation.write(head, traceparent, debug=self.debug)
 
     def end_attempt(self, status: int, reason: str, now: float) -> None:
         """It was not the answer, or was: then `reason` is empty. Nothing, if there is none."""
@@ -152,7 +152,7 @@ class Tracer:
         attempt = _new_attempt(make_span_id(), cluster, endpoint, now)
         attempt.shadow = True
         traceparent = make_traceparent(trace.trace_id, attempt.span_id, sampled=True, random=trace.random)
-        self._propagation.write(head, traceparent)
+        self._propagation.write(head, traceparent, debug=trace.debug)
         return ShadowSpan(self.keep, trace, head, attempt)
 
     def _begin_from_b3(self, head: RequestHead) -> Trace | None:
@@ -200,6 +200,10 @@ class ShadowSpan:
         self._trace = trace
         self._head = head
         self._attempt = attempt
+
+    def on_connected(self, now: float) -> None:
+        """Its connection, which had to be made, is there."""
+        self._attempt.moments.append(("connected", now))
 
     def on_first_byte(self, now: float) -> None:
         """Its answer has begun."""

@@ -132,6 +132,8 @@ class Shadow(Requester):
     def on_upstream_ready(self, upstream: Upstream) -> None:
         self._connecting = None
         self._upstream = upstream
+        if self.span is not None:
+            self.span.on_connected(self._shadows.clock())
         held, self._held, self._held_bytes = self._held, [], 0
         last = len(held) - 1
         upstream.send_request(self, self.head, held[0], self._request_ended and not last)

@@ -13,7 +13,8 @@ from turnout.proxy.supervisor.logs import configure_logging
 from turnout.proxy.supervisor.options import ProxyOptions
 from turnout.proxy.supervisor.sockets import BindError
 from turnout.proxy.supervisor.supervisor import Supervisor
-from turnout.proxy.supervisor.tracing.environment import Tracing, TracingError, read_tracing
+from turnout.proxy.supervisor.tracing.environment import Tracing, read_tracing
+from turnout.proxy.supervisor.tracing.variables import TracingError
 from turnout.rules.source import Source
 
 logger = logging.getLogger(__name__)

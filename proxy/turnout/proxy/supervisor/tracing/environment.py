@@ -2,17 +2,18 @@
 
 Off until there is somewhere to export to: `OTEL_EXPORTER_OTLP_ENDPOINT`, `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`, or
 `OTEL_TRACES_EXPORTER=otlp` for the usual place. Headers, time limits, compression and certificates are read by the
-exporter itself. An empty variable is one that is not set.
+exporter itself, and are only checked (`variables`). An empty variable is one that is not set, and words may be written
+in either case (OpenTelemetry, Environment Variable Specification).
 """
 
 import importlib.util
 from collections.abc import Mapping
-from urllib.parse import urlsplit
 
 import msgspec
 
 from turnout.proxy.filters.trace_context import FORMATS
 from turnout.proxy.net.options import TraceOptions
+from turnout.proxy.supervisor.tracing.variables import TracingError, check_endpoint, check_variables, read_word
 from turnout.proxy.telemetry.trace.sampler import ALL_NAMES, Sampler, make_sampler
 
 DEFAULT_ENDPOINT = "http://localhost:4318"
@@ -20,10 +21,6 @@ TRACES_PATH = "/v1/traces"
 PACKAGES = ("opentelemetry.sdk", "opentelemetry.exporter.otlp.json.http")
 _PASSING = frozenset({"baggage", "none"})
 """Propagators that ask for nothing: baggage always passes."""
-
-
-class TracingError(Exception):
-    """A variable that does not mean anything here, or a package that is not there; str() says which."""
 
 
 class Batching(msgspec.Struct, frozen=True):
@@ -49,9 +46,9 @@ def read_tracing(environ: Mapping[str, str], slow_s: float) -> Tracing | None:
     endpoint = find_endpoint(environ)
     if endpoint is None:
         return None
-    _check_protocol(environ)
+    check_variables(environ)
     _check_packages()
-    sampler = environ.get("OTEL_TRACES_SAMPLER") or "parentbased_always_on"
+    sampler = read_word(environ, "OTEL_TRACES_SAMPLER") or "parentbased_always_on"
     options = TraceOptions(_read_sampler(environ, sampler), _read_formats(environ), slow_s)
     ratio = environ.get("OTEL_TRACES_SAMPLER_ARG")
     told = f"{sampler} {ratio}" if ratio and sampler.endswith("ratio") else sampler
@@ -60,29 +57,21 @@ def read_tracing(environ: Mapping[str, str], slow_s: float) -> Tracing | None:
 
 def find_endpoint(environ: Mapping[str, str]) -> str | None:
     """The URL that spans are sent to; None if there is none. Raises TracingError."""
-    exporter = environ.get("OTEL_TRACES_EXPORTER") or ""
-    if environ.get("OTEL_SDK_DISABLED", "").lower() == "true" or exporter == "none":
+    exporter = read_word(environ, "OTEL_TRACES_EXPORTER")
+    if read_word(environ, "OTEL_SDK_DISABLED") == "true" or exporter == "none":
         return None
     if exporter not in ("", "otlp"):
         raise TracingError(f"OTEL_TRACES_EXPORTER is {exporter!r}: spans can be exported by `otlp`, or not (`none`)")
-    base = environ.get("OTEL_EXPORTER_OTLP_ENDPOINT") or (DEFAULT_ENDPOINT if exporter else "")
-    endpoint = environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or (base and base.removesuffix("/") + TRACES_PATH)
+    name = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
+    endpoint = environ.get(name)
     if not endpoint:
-        return None
-    parts = urlsplit(endpoint)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise TracingError(f"OTEL_EXPORTER_OTLP_ENDPOINT: {endpoint!r} is no URL like http://collector:4318")
+        name = "OTEL_EXPORTER_OTLP_ENDPOINT"
+        base = environ.get(name) or (DEFAULT_ENDPOINT if exporter else "")
+        if not base:
+            return None
+        endpoint = base.removesuffix("/") + TRACES_PATH
+    check_endpoint(name, endpoint)
     return endpoint
-
-
-def _check_protocol(environ: Mapping[str, str]) -> None:
-    # A collector that takes protobuf over HTTP takes JSON at the same place (OTLP §OTLP/HTTP); gRPC is another port.
-    for name in ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"):
-        protocol = environ.get(name)
-        if protocol:
-            if not protocol.startswith("http/"):
-                raise TracingError(f"{name} is {protocol!r}: spans are exported as http/json, to the port for HTTP")
-            return
 
 
 def _check_packages() -> None:
@@ -114,7 +103,7 @@ def _read_sampler(environ: Mapping[str, str], name: str) -> Sampler:
 
 
 def _read_formats(environ: Mapping[str, str]) -> tuple[str, ...]:
-    names = [name.strip() for name in (environ.get("OTEL_PROPAGATORS") or "tracecontext,baggage").split(",")]
+    names = [name.strip() for name in (read_word(environ, "OTEL_PROPAGATORS") or "tracecontext,baggage").split(",")]
     for name in names:
         if name not in FORMATS and name not in _PASSING:
             raise TracingError(f"OTEL_PROPAGATORS: {name!r} is none of {', '.join((*FORMATS, *sorted(_PASSING)))}")
@@ -123,10 +112,11 @@ def _read_formats(environ: Mapping[str, str]) -> tuple[str, ...]:
 
 def _read_batching(environ: Mapping[str, str]) -> Batching:
     default = Batching()
+    max_queue = _read_number(environ, "OTEL_BSP_MAX_QUEUE_SIZE", default.max_queue)
     batching = Batching(
         _read_number(environ, "OTEL_BSP_SCHEDULE_DELAY", round(default.delay_s * 1000)) / 1000,
-        _read_number(environ, "OTEL_BSP_MAX_QUEUE_SIZE", default.max_queue),
-        _read_number(environ, "OTEL_BSP_MAX_EXPORT_BATCH_SIZE", default.max_batch),
+        max_queue,
+        _read_number(environ, "OTEL_BSP_MAX_EXPORT_BATCH_SIZE", min(default.max_batch, max_queue)),
         _read_number(environ, "OTEL_BSP_EXPORT_TIMEOUT", round(default.timeout_s * 1000)) / 1000,
     )
     if batching.max_batch > batching.max_queue:
