@@ -4,6 +4,7 @@ import asyncio
 import itertools
 from collections import Counter
 from contextlib import AsyncExitStack
+from time import monotonic
 
 import pytest
 from actors.echo import Echo
@@ -17,7 +18,7 @@ from free_ports import free_port
 WAYS = {
     "answer": {"answered"}, "fail": {"answered"}, "early": {"answered", "reset", "abandoned"}, "hang": {"timeout"},
     "reset": {"reset"}, "slam": {"reset"}, "cut": {"reset"}, "garbage": {"malformed"}, "flood": {"answered", "timeout"},
-    "deaf": {"timeout", "slow"}, "nobody": {"connect_failed"},
+    "crumbs": {"timeout", "slow"}, "deaf": {"timeout", "slow"}, "nobody": {"connect_failed"},
 }  # fmt: skip
 """How a shadow behaves, and how its copies may end."""
 SIZES = [0, 1, 10_000, 200_000]
@@ -112,6 +113,19 @@ async def test_what_floods_is_read_at_a_pace_and_kept_by_nobody(start_proxy: Sta
         assert load.failures == {}
         assert resident_kib(worker) - before < 32 * 1024
         await ended(proxy, load.total)
+
+
+async def test_what_answers_in_crumbs_is_read_a_little_at_a_time(start_proxy: Start) -> None:
+    """A chunk of one byte is six to read, and costs as much as some KiB of body."""
+    async with Echo("live") as live, Shadow("crumbs") as shadow:
+        proxy = start_proxy(mirrored(live.port, {"shadow": shadow.port}, "mirror: {timeout: 1s}"))
+        load, begun = Load(proxy.port), monotonic()
+        await load.ask(100)
+        assert load.answers == {"live": 100}
+        found = await ended(proxy, 100)
+        assert set(found.results) <= {"timeout", "slow"}
+        # What there is to begin with, what time brings (RATE / 5 KiB a byte), and a slice for each copy.
+        assert found.received_bytes <= 1_000 + 4_000 * (monotonic() - begun) + 400 * found.mirrored
 
 
 async def test_a_shadow_that_does_not_read_is_cut_and_the_request_goes_on(start_proxy: Start) -> None:

@@ -15,6 +15,7 @@ from actors.proxy import Proxy, until
 from actors.wire import Message
 
 PIECE = b"x" * 65_536
+CRUMBS = b"1\r\nx\r\n" * 10_000
 _ends_chunks = re.compile(rb"(?:.*\r\n)?0\r\n(?:[^\r\n]+\r\n)*\r\n\Z", re.DOTALL).match
 _RESET = struct.pack("ii", 1, 0)
 
@@ -145,7 +146,7 @@ async def at_rest(proxy: Proxy, mirror: str = "shadow") -> None:
 class Shadow:
     """A server whose `ways` are taken in turn by the requests that come: `answer`, `fail` (500), `hang`, `reset` after
     the request, `slam` (a reset at once), `cut` in the answer, `garbage`, `flood` (`flood_bytes` of body), `deaf` (it
-    reads the head and nothing more), `early` (it answers at the head).
+    reads the head and nothing more), `early` (it answers at the head), `crumbs` (without end, in chunks of one byte).
 
     `bodies` are what came whole, `seen` the heads of all. With `keeps` off neither is kept; `digests` are the SHA-256
     of bodies with a length, in any case.
@@ -205,6 +206,7 @@ class _Connection(asyncio.Protocol):
         self._chunked = False
         self._way = ""
         self._flood = 0
+        self._piece = PIECE
         self._blocked = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -293,6 +295,10 @@ class _Connection(asyncio.Protocol):
             sock = self._transport.get_extra_info("socket")
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             self._transport.abort()
+        elif way == "crumbs":
+            self._flood, self._piece = 1 << 40, CRUMBS
+            self._transport.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+            self._pour()
         elif way == "flood":
             self._flood = self._shadow.flood_bytes
             self._transport.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % self._flood)
@@ -300,7 +306,7 @@ class _Connection(asyncio.Protocol):
 
     def _pour(self) -> None:
         while self._flood and not self._blocked and not self._transport.is_closing():
-            piece = PIECE[: self._flood]
+            piece = self._piece[: self._flood]
             self._flood -= len(piece)
             self._transport.write(piece)
 

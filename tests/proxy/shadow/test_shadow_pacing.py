@@ -5,7 +5,7 @@ from math import inf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from turnout.proxy.shadow.pacing import BURST_BYTES, EARNED, RATE, TICK_S, Pacer
+from turnout.proxy.shadow.pacing import BURST_BYTES, EARNED, FRAMING, RATE, TICK_S, Pacer
 
 
 class Reader:
@@ -36,6 +36,13 @@ def test_a_shadow_that_answers_as_the_live_one_does_is_never_held_up() -> None:
         assert pacer.take(EARNED * (10 << 20), 1.0)
     assert pacer.take(BURST_BYTES, 1.0), "nor does it use up what others may"
     assert not pacer.take(1, 1.0)
+
+
+def test_framing_counts_for_much_and_nothing_that_was_earned_pays_for_it() -> None:
+    pacer = Pacer()
+    pacer.earn(32 << 20)
+    assert pacer.take(1, 1.0, BURST_BYTES // FRAMING)
+    assert not pacer.take(1, 1.0, 1)
 
 
 def test_who_waits_goes_on_in_turn_a_few_each_time_and_who_has_ended_takes_no_turn() -> None:

@@ -79,6 +79,13 @@ class Requester:
     def on_response_body(self, data: Data, end: bool) -> None:
         raise NotImplementedError
 
+    def is_copy(self) -> bool:
+        """Whether nobody waits for the answer: it is read in slices then, so that its framing keeps nobody waiting."""
+        return False
+
+    def on_slice(self, size: int) -> None:
+        """So many bytes of a copy's answer are about to be read, framing and all."""
+
     def on_upstream_tunnel_data(self, data: bytes) -> None:
         raise NotImplementedError
 

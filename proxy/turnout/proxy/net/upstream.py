@@ -24,8 +24,12 @@ if TYPE_CHECKING:
     from turnout.proxy.net.pool import Pool
 
 _DONE: Final = int(State.DONE)
+_PLAIN: Final = frozenset({int(State.BODY), int(State.UNTIL_CLOSE)})
+"""States in which what comes has no framing."""
 
 READ_BYTES: Final = 65_536
+SLICE_BYTES: Final = 2_048
+"""Of a copy's answer with framing in it: a read of 256 KiB may be 43,690 chunks, which keep a worker for 0.1 s."""
 _COUNT: Final = struct.Struct("=Q")
 _ACKNOWLEDGED_AT: Final = 120
 _SENT_AT: Final = 200
@@ -38,8 +42,8 @@ class UpstreamConnection:
     """The asyncio protocol of a connection that we made, and the upstream of an exchange."""
 
     __slots__ = (
-        "__weakref__", "_chunked", "_decoder", "_ended", "_exchange", "_paused", "_pool", "_request_at", "_reusable",
-        "_spare", "_transport", "_unsent", "_written", "cluster", "counted", "endpoint", "idle_since",
+        "__weakref__", "_chunked", "_decoder", "_ended", "_exchange", "_paused", "_pool", "_request_at", "_rest",
+        "_reusable", "_spare", "_transport", "_unsent", "_written", "cluster", "counted", "endpoint", "idle_since",
         "idle_timeout_s", "tls", "wake",
     )  # fmt: skip
 
@@ -57,6 +61,8 @@ class UpstreamConnection:
         """A second descriptor, while a request is sent whose body is still to come."""
         self._unsent = b""
         """A whole request that goes out at the end of the turn."""
+        self._rest = b""
+        """What was read of a copy's answer, and waits for its turn."""
         self._written = self._request_at = 0
         """Bytes of all requests, and of those before the present one."""
         self.cluster = cluster
@@ -80,6 +86,32 @@ class UpstreamConnection:
         self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
+        if len(data) > SLICE_BYTES or self._rest:
+            exchange = self._exchange
+            if exchange is not None and exchange.is_copy() and self._decoder.state not in _PLAIN:
+                self._rest += data
+                self._feed_slices()
+                return
+        self._feed(data)
+
+    def _feed_slices(self) -> None:
+        """A little at a time, and no more once that was enough for now."""
+        while self._rest and not self._paused:
+            exchange = self._exchange
+            if exchange is None:  # it is over, and what is left belongs to nobody
+                self._rest = b""
+                return
+            piece, self._rest = self._rest[:SLICE_BYTES], self._rest[SLICE_BYTES:]
+            exchange.on_slice(len(piece))
+            self._feed(piece)
+
+    def _go_on(self) -> None:
+        """Reading goes on: first with what was read."""
+        self._feed_slices()
+        if not self._paused and not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def _feed(self, data: bytes) -> None:
         try:
             self._decoder.feed(data)
         except MalformedError as error:
@@ -188,8 +220,8 @@ class UpstreamConnection:
         self._transport.write(data)
 
     def unsent_bytes(self) -> int:
-        """What the endpoint has not taken yet."""
-        return self._transport.get_write_buffer_size() + len(self._unsent)
+        """What the endpoint has not taken yet, and what waits here of a copy's answer."""
+        return self._transport.get_write_buffer_size() + len(self._unsent) + len(self._rest)
 
     def flush(self) -> None:
         """Write what waits for the end of the turn."""
@@ -205,7 +237,7 @@ class UpstreamConnection:
         if self._paused:
             self.resume_reading()
         transport = self._transport
-        reusable = self._reusable and self._decoder.state == _DONE and not self._unsent
+        reusable = self._reusable and self._decoder.state == _DONE and not self._unsent and not self._rest
         if reusable and not transport.get_write_buffer_size() and not transport.is_closing():
             self.idle_since = now
             self._pool.put(self)
@@ -214,7 +246,7 @@ class UpstreamConnection:
 
     def abort(self) -> None:
         self._exchange = None
-        self._unsent = b""
+        self._unsent = self._rest = b""
         self._transport.abort()
 
     def close_now(self) -> None:
@@ -279,7 +311,9 @@ class UpstreamConnection:
     def resume_reading(self) -> None:
         if self._paused:
             self._paused = False
-            if not self._transport.is_closing():
+            if self._rest:
+                asyncio.get_running_loop().call_soon(self._go_on)
+            elif not self._transport.is_closing():
                 self._transport.resume_reading()
 
 

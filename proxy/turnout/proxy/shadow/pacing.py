@@ -14,6 +14,9 @@ RATE = 16 << 20
 BURST_BYTES = 1 << 20
 MAX_EARNED_BYTES = 64 << 20
 EARNED = 2
+FRAMING = 1024
+"""What a byte of framing counts for: the five of a chunk take as much time to read as some KiB of body. No live answer
+earns that; chunks that are read as they are written, one by one, cost nothing (`net.upstream.SLICE_BYTES`)."""
 TICK_S = 0.01
 _AT_ONCE = 4
 """Of those who wait, in one tick: the loop may read 256 KiB of each before it asks again."""
@@ -47,12 +50,12 @@ class Pacer:
         """So much of a live answer has come, to a request that was copied."""
         self._earned = min(self._earned + EARNED * size, MAX_EARNED_BYTES)
 
-    def take(self, size: int, now: float) -> bool:
-        """So much was read; whether more of it may be."""
+    def take(self, size: int, now: float, framing: int = 0) -> bool:
+        """So much was read, and `framing` bytes of a coding around it; whether more of it may be."""
         self._fill(now)
         paid = min(size, self._earned)
         self._earned -= paid
-        self._left -= size - paid
+        self._left -= size - paid + framing * FRAMING
         return self._left >= 0.0
 
     def wait(self, paced: Paced, now: float) -> float:

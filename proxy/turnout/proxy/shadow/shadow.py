@@ -40,9 +40,9 @@ class Shadow(Requester):
     """
 
     __slots__ = (
-        "_breaker", "_connecting", "_grpc", "_held", "_held_bytes", "_is_paused", "_record", "_request_ended",
-        "_shadows", "_timeout_s", "_upstream", "bytes_received", "bytes_sent", "done", "first_byte_at", "lease",
-        "pacer", "pair", "sent_at", "span", "status", "wake",
+        "_breaker", "_connecting", "_framing", "_grpc", "_held", "_held_bytes", "_is_paused", "_record",
+        "_request_ended", "_shadows", "_timeout_s", "_upstream", "bytes_received", "bytes_sent", "done",
+        "first_byte_at", "lease", "pacer", "pair", "sent_at", "span", "status", "wake",
     )  # fmt: skip
 
     def __init__(
@@ -67,7 +67,7 @@ class Shadow(Requester):
         self._request_ended = self._is_paused = False
         self.sent_at = now
         self.first_byte_at = 0.0
-        self.status = self.bytes_sent = self.bytes_received = 0
+        self.status = self.bytes_sent = self.bytes_received = self._framing = 0
         self.done = False
         self.wake = NEVER
         words = shadows.counters.words
@@ -124,7 +124,7 @@ class Shadow(Requester):
             late.cut()
 
     def behind_bytes(self) -> int:
-        """What is held for it, here or in its connection."""
+        """What is held for it, here or in its connection: of the request, and of an answer that is read in slices."""
         return self._held_bytes if self._upstream is None else self._upstream.unsent_bytes()
 
     # From the pool
@@ -170,15 +170,22 @@ class Shadow(Requester):
             self.lease.on_answer(now, now - self.sent_at, self.bytes_sent)
         self._take(data, end, now)
 
+    def is_copy(self) -> bool:
+        return True
+
+    def on_slice(self, size: int) -> None:
+        self._framing += size
+
     def _take(self, data: Data, end: bool, now: float) -> None:
         """Some of the answer: it is measured, and dropped."""
         size = len(data)
         self.bytes_received += size
+        framing, self._framing = max(0, self._framing - size), 0
         if self.pair is not None:
             self._shadows.keep(self.pair.shadow, data)
         if end:
             self._complete(now)
-        elif size and not self.pacer.take(size, now) and not self._is_paused:
+        elif size and not self.pacer.take(size, now, framing) and not self._is_paused:
             self._pause(now)
 
     def _line_up(self) -> None:
@@ -187,10 +194,15 @@ class Shadow(Requester):
             self._pause(self._shadows.clock())
 
     def _pause(self, now: float) -> None:
-        self._is_paused = True
         assert self._upstream is not None
+        shadows = self._shadows
+        for late in shadows.backlog.note(self, self.behind_bytes()):  # of a read that was too much, the rest is kept
+            late.cut()
+        if self.done:
+            return
+        self._is_paused = True
         self._upstream.pause_reading()
-        self._shadows.timers.wake_at(self.pacer, self.pacer.wait(self, now))
+        shadows.timers.wake_at(self.pacer, self.pacer.wait(self, now))
 
     def resume_reading(self) -> bool:
         """It is its turn to read on."""
