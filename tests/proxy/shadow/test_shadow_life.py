@@ -9,7 +9,7 @@ from turnout.proxy.cluster.cluster import Cluster
 from turnout.proxy.http.names import Mark
 from turnout.proxy.shadow.backlog import MAX_BEHIND, MAX_TOTAL
 from turnout.proxy.shadow.breaker import MAX_FAILURES
-from turnout.proxy.shadow.pacing import BURST_BYTES, TICK_S
+from turnout.proxy.shadow.pacing import BURST_BYTES, MAX_CRUMBS, TICK_S
 from turnout.proxy.telemetry.mirrors import MirrorWord
 from turnout.rules.mirroring import Mirror, MirrorLimits, PauseAbove
 from turnout.rules.resilience import RateLimit
@@ -192,6 +192,19 @@ def test_an_answer_is_paced_and_goes_on_in_its_turn(make_world: "MakeWorld") -> 
     for one in world.made:
         one.requester.on_response_body(b"x", True)
     assert world.count(MirrorWord.BYTES_RECEIVED) == size + 2
+    world.check_rest()
+
+
+def test_an_answer_in_crumbs_is_cut(make_world: "MakeWorld") -> None:
+    world = make_world(ONE)
+    world.tap().start(b"", True)
+    (connection,) = world.made
+    connection.requester.on_response(world.answer(), b"", False)
+    for _ in range(MAX_CRUMBS):
+        connection.requester.on_response_body(b"x", False)
+    assert (connection.fate, connection.paused) == ("", False)
+    connection.requester.on_response_body(b"x", False)
+    assert (world.ends(), connection.fate) == ({"slow": 1}, "aborted")
     world.check_rest()
 
 

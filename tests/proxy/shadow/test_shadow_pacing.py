@@ -5,7 +5,16 @@ from math import inf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from turnout.proxy.shadow.pacing import BURST_BYTES, EARNED, FRAMING, RATE, TICK_S, Pacer
+from turnout.proxy.shadow.pacing import (
+    BURST_BYTES,
+    CRUMBS_PER_S,
+    EARNED,
+    FRAMING,
+    MAX_CRUMBS,
+    RATE,
+    TICK_S,
+    Pacer,
+)
 
 
 class Reader:
@@ -43,6 +52,17 @@ def test_framing_counts_for_much_and_nothing_that_was_earned_pays_for_it() -> No
     pacer.earn(32 << 20)
     assert pacer.take(1, 1.0, BURST_BYTES // FRAMING)
     assert not pacer.take(1, 1.0, 1)
+
+
+def test_crumbs_are_taken_as_they_come_in_time_or_as_the_live_answer_has_them_and_no_faster() -> None:
+    pacer = Pacer()
+    assert all(pacer.take_crumb(1.0) for _ in range(MAX_CRUMBS))
+    assert not pacer.take_crumb(1.0)
+    assert all(pacer.take_crumb(2.0) for _ in range(MAX_CRUMBS))
+    assert all(pacer.take_crumb(2.0 + 1.01 * at / CRUMBS_PER_S) for at in range(1, 10_000))
+    for _ in range(10_000):
+        pacer.earn(1)
+        assert pacer.take_crumb(9.0)
 
 
 def test_who_waits_goes_on_in_turn_a_few_each_time_and_who_has_ended_takes_no_turn() -> None:

@@ -17,6 +17,12 @@ EARNED = 2
 FRAMING = 1024
 """What a byte of framing counts for: the five of a chunk take as much time to read as some KiB of body. No live answer
 earns that; chunks that are read as they are written, one by one, cost nothing (`net.upstream.SLICE_BYTES`)."""
+CRUMB_BYTES = 256
+MAX_CRUMBS = 1_024
+MAX_EARNED_CRUMBS = 4_096
+CRUMBS_PER_S = 2_000
+"""What is smaller costs a call all the same, and in HTTP/2 a stream that is paused may still bring as many frames as
+its window has bytes. So there are that many at once, that many a second, and two for each piece of a live answer."""
 TICK_S = 0.01
 _AT_ONCE = 4
 """Of those who wait, in one tick: the loop may read 256 KiB of each before it asks again."""
@@ -34,11 +40,12 @@ class Pacer:
     """Of one mirror at one worker. `wake` is that of a sleeper: `on_timer` is to be called at the time that `wait` and
     it say."""
 
-    __slots__ = ("_at", "_earned", "_left", "_waiting", "wake")
+    __slots__ = ("_at", "_crumbs", "_earned", "_earned_crumbs", "_left", "_waiting", "wake")
 
     def __init__(self) -> None:
         self._left = float(BURST_BYTES)
-        self._earned = 0
+        self._crumbs = float(MAX_CRUMBS)
+        self._earned = self._earned_crumbs = 0
         self._at = 0.0
         self._waiting: deque[Paced] = deque()
         self.wake = inf
@@ -49,6 +56,7 @@ class Pacer:
     def earn(self, size: int) -> None:
         """So much of a live answer has come, to a request that was copied."""
         self._earned = min(self._earned + EARNED * size, MAX_EARNED_BYTES)
+        self._earned_crumbs = min(self._earned_crumbs + EARNED, MAX_EARNED_CRUMBS)
 
     def take(self, size: int, now: float, framing: int = 0) -> bool:
         """So much was read, and `framing` bytes of a coding around it; whether more of it may be."""
@@ -57,6 +65,15 @@ class Pacer:
         self._earned -= paid
         self._left -= size - paid + framing * FRAMING
         return self._left >= 0.0
+
+    def take_crumb(self, now: float) -> bool:
+        """A piece of less than CRUMB_BYTES came; whether its shadow may go on."""
+        if self._earned_crumbs:
+            self._earned_crumbs -= 1
+            return True
+        self._fill(now)
+        self._crumbs -= 1.0
+        return self._crumbs >= 0.0
 
     def wait(self, paced: Paced, now: float) -> float:
         """It has stopped reading, and goes on in its turn; when to look whose turn it is."""
@@ -75,5 +92,7 @@ class Pacer:
 
     def _fill(self, now: float) -> None:
         if now > self._at:
-            self._left = min(self._left + (now - self._at) * RATE, float(BURST_BYTES))
+            passed_s = now - self._at
+            self._left = min(self._left + passed_s * RATE, float(BURST_BYTES))
+            self._crumbs = min(max(self._crumbs, 0.0) + passed_s * CRUMBS_PER_S, float(MAX_CRUMBS))
             self._at = now

@@ -22,6 +22,7 @@ from turnout.proxy.filters.tracing import ShadowSpan
 from turnout.proxy.http.head import Data, RequestHead, ResponseHead
 from turnout.proxy.shadow.governor import Governor
 from turnout.proxy.shadow.observer import Pair
+from turnout.proxy.shadow.pacing import CRUMB_BYTES
 from turnout.proxy.shadow.shadows import NEVER, Shadows
 from turnout.proxy.telemetry.layout import BOUNDS_S, HISTOGRAM_WORDS
 from turnout.proxy.telemetry.mirrors import MirrorWord, ShadowEnd
@@ -185,6 +186,8 @@ class Shadow(Requester):
             self._shadows.keep(self.pair.shadow, data)
         if end:
             self._complete(now)
+        elif 0 < size < CRUMB_BYTES and not framing and not self.pacer.take_crumb(now):
+            self.cut()
         elif size and not self.pacer.take(size, now, framing) and not self._is_paused:
             self._pause(now)
 
@@ -236,7 +239,7 @@ class Shadow(Requester):
         return NEVER
 
     def cut(self) -> None:
-        """It is too far behind."""
+        """It is too far behind, or answers in crumbs."""
         self._end(ShadowEnd.SLOW, Outcome.UNKNOWN)
 
     def shut_down(self) -> None:
