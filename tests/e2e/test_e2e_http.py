@@ -1,11 +1,14 @@
 """What a proxy meets of HTTP/1.1: framing, bodyless answers, interim answers, trailers, HTTP/1.0, IPv6."""
 
 import asyncio
+import os
+import signal
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from actors.lane import OK, RULES, Lane, answer_ok
-from actors.proxy import Proxy
+from actors.proxy import Proxy, until
 from actors.wire import LIMIT_BYTES, Message, Wire, connect
 from free_ports import free_port
 
@@ -231,3 +234,26 @@ async def test_listener_and_upstream_may_speak_ipv6(start_proxy: Callable[..., P
         await client.send(b"GET / HTTP/1.1\r\nHost: [::1]:%d\r\n\r\n" % proxy.port)
         assert (await client.read_response()).status == 404
         client.close()
+
+
+async def test_what_an_endpoint_says_before_it_is_asked_is_no_answer(lane: Lane) -> None:
+    """It tires of waiting just then: the worker, which was stopped, finds first the request and then the 408."""
+    client = await lane.connect()
+    await client.send(lane.request())
+    first = await lane.accept()
+    await first.read_request()
+    await first.send(OK)
+    assert (await client.read_response()).status == 200
+    (worker,) = await lane.proxy.workers()
+    os.kill(worker, signal.SIGSTOP)
+    try:
+        await until(lambda: Path(f"/proc/{worker}/stat").read_text().rpartition(")")[2].split()[0] == "T")
+        await client.send(lane.request("/", "POST", body=b"once"))
+        await first.send(b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+    finally:
+        os.kill(worker, signal.SIGCONT)
+    second = await lane.accept()
+    assert (await second.read_request()).body == b"once"
+    await second.send(OK)
+    assert (await client.read_response()).status == 200
+    assert await first.is_closed()

@@ -63,13 +63,15 @@ class Transport:
 
 
 class Ends:
-    """An exchange that is told how its upstream ended."""
+    """An exchange that is told what its upstream answered, or how it ended."""
 
     def __init__(self) -> None:
         self.sent: list[bool] = []
+        self.answers = 0
 
     def on_response(self, head: ResponseHead, data: bytes, end: bool) -> None:
         assert end
+        self.answers += 1
 
     def on_upstream_gone(self, reason: str, sent: bool) -> None:
         self.sent.append(sent)
@@ -159,12 +161,28 @@ def test_a_request_that_is_not_wanted_any_more_is_not_sent(loop: Loop) -> None:
     assert transport.written == []
 
 
+ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
+
+
 @pytest.mark.stand_in
-@pytest.mark.parametrize(("went_out", "told_then"), [(True, ["put"]), (False, ["forget"])])
-def test_who_answered_before_it_was_asked_is_asked_no_more(loop: Loop, went_out: bool, told_then: list[str]) -> None:
-    connection, transport, told = ask(loop, Ends())
-    if went_out:
-        loop.end_turn()
-    connection.data_received(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+def test_who_answers_what_was_asked_is_asked_again(loop: Loop) -> None:
+    exchange = Ends()
+    connection, transport, told = ask(loop, exchange)
+    loop.end_turn()
+    connection.data_received(ANSWER)
     connection.give_back(1.0)
-    assert (told, transport.closing) == (told_then, not went_out)
+    assert (exchange.answers, exchange.sent) == (1, [])
+    assert (told, transport.closing) == (["put"], False)
+
+
+@pytest.mark.stand_in
+@pytest.mark.parametrize("early", [ANSWER, b"HTTP/1.1 408 Request Timeout\r\n", b"\r\n"])
+def test_what_comes_before_the_request_is_no_answer_to_it_and_it_was_never_sent(loop: Loop, early: bytes) -> None:
+    """An endpoint that ends an idle connection says so with a 408, perhaps just then."""
+    exchange = Ends()
+    connection, transport, told = ask(loop, exchange)
+    connection.data_received(early)
+    assert (exchange.answers, exchange.sent, transport.closing) == (0, [False], True)
+    loop.end_turn()
+    connection.connection_lost(None)
+    assert (transport.written, exchange.sent, told) == ([], [False], [])

@@ -86,6 +86,9 @@ class UpstreamConnection:
         self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
+        if self._unsent:
+            self._refuse_unasked()
+            return
         if len(data) > SLICE_BYTES or self._rest:
             exchange = self._exchange
             if exchange is not None and exchange.is_copy() and self._decoder.state not in _PLAIN:
@@ -237,7 +240,7 @@ class UpstreamConnection:
         if self._paused:
             self.resume_reading()
         transport = self._transport
-        reusable = self._reusable and self._decoder.state == _DONE and not self._unsent and not self._rest
+        reusable = self._reusable and self._decoder.state == _DONE and not self._rest
         if reusable and not transport.get_write_buffer_size() and not transport.is_closing():
             self.idle_since = now
             self._pool.put(self)
@@ -258,6 +261,14 @@ class UpstreamConnection:
         """Close an idle connection, or one that is not wanted back."""
         self._pool.forget(self)
         self._transport.close()
+
+    def _refuse_unasked(self) -> None:
+        """What comes before the request went out answers none, and what answers it could not be told from there on
+        (RFC 9112 §9.2): a 408 of an endpoint that tires of waiting, or worse."""
+        exchange = self._exchange
+        self.abort()
+        if exchange is not None:
+            exchange.on_upstream_gone("bytes that belong to no request", False)
 
     def _may_have_arrived(self, error: Exception | None) -> bool:
         """Whether any byte of the present request may have reached the endpoint.
