@@ -13,11 +13,10 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
-from actors.grpc_calls import Calls, GrpcModel, models, policy, predictor, proxied, route, to, use
+from actors.grpc_calls import CALLS, Calls, GrpcModel, models, policy, predictor, proxied, route, to, use
 from actors.proxy import until
 from actors.vitals import busy
 
-CALLS = "/test.Calls/"
 DEADLINE, CANCELLED = grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
 HASTY = "connection: {idleTimeout: 500ms}"

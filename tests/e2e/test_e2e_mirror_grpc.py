@@ -1,22 +1,17 @@
 """Mirrors of gRPC calls and of HTTP/2: all kinds of calls, and shadows that misbehave in all the ways of HTTP/2."""
 
 import asyncio
-import json
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-import grpc
-import grpc.aio
 import pytest
 from actors.bad_calls import answer_early, break_off, call_rules, flood, garble, hang, leave, lie, refuse, reset, slam
-from actors.grpc_calls import Calls, GrpcModel, models, proxied
+from actors.grpc_calls import CALLS, Calls, GrpcModel, check_streams, models, proxied
 from actors.http2_server import Connection, Http2Server, Request
 from actors.mirroring import ended, glance
 from actors.proxy import until
 from free_ports import free_port
-
-CALLS = "/test.Calls/"
 
 
 async def make_calls(calls: Calls, host: str = "shadow") -> None:
@@ -25,17 +20,8 @@ async def make_calls(calls: Calls, host: str = "shadow") -> None:
         for message in (b"", b"one", bytes(300_000)):
             assert await channel.unary_unary(f"{CALLS}Echo")(message) == message
         assert await channel.unary_unary(f"{CALLS}Name")(b"") == b"live"
-        sizes = [3, 0, 100_000]
-        expand = channel.unary_stream(f"{CALLS}Expand")(json.dumps(sizes).encode())
-        assert [len(message) async for message in expand] == sizes
         assert await channel.stream_unary(f"{CALLS}Join")([b"a", b"", bytes(100_000)]) == b"a" + bytes(100_000)
-        talk = channel.stream_stream(f"{CALLS}Talk")()
-        for message in (b"ping", b"", bytes(50_000)):
-            await talk.write(message)
-            assert await talk.read() == message
-        await talk.done_writing()
-        assert await talk.read() is grpc.aio.EOF
-        assert await talk.code() is grpc.StatusCode.OK
+        await check_streams(channel)
 
 
 CALLED = {"Echo": 3, "Name": 1, "Expand": 1, "Join": 1, "Talk": 1}

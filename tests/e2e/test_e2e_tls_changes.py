@@ -122,15 +122,23 @@ async def asked(wire: Http2Wire, stream: int, path: str = "/") -> tuple[int, byt
     return answer.status, answer.body
 
 
+async def begin_stream(
+    start_proxy: Start, certificates: Certificates, upstream: Http2Server
+) -> tuple[Proxy, Http2Wire, int]:
+    """A proxy at a port, and a connection on whose first stream an answer has begun."""
+    port = free_port()
+    proxy = start_proxy(documents(certificates, port, upstream.port, "h2"))
+    wire = await connect_http2(port, **client(certificates, "h2"))
+    await wire.send(wire.head(1, get("/trickle")))
+    assert await wire.read_until(DATA)
+    return proxy, wire, port
+
+
 async def test_another_certificate_is_shown_on_new_connections_and_streams_end_on_theirs(
     start_proxy: Start, certificates: Certificates
 ) -> None:
     async with Http2Server("model", tls=certificates.server("model", asks=True, alpn=("h2",))) as upstream:
-        port = free_port()
-        proxy = start_proxy(documents(certificates, port, upstream.port, "h2"))
-        wire = await connect_http2(port, **client(certificates, "h2"))
-        await wire.send(wire.head(1, get("/trickle")))
-        assert await wire.read_until(DATA)
+        proxy, wire, port = await begin_stream(start_proxy, certificates, upstream)
         await proxy.reload(documents(certificates, port, upstream.port, "h2", shows="next"))
         assert await asked(wire, 3) == (200, b"model")
         old, new = upstream.connections
@@ -149,11 +157,7 @@ async def test_a_connection_that_stands_is_asked_by_the_rules_of_each_request(
 ) -> None:
     """Its client's certificate was shown once; who may ask changes behind it."""
     async with Http2Server("model", tls=certificates.server("model", asks=True, alpn=("h2",))) as upstream:
-        port = free_port()
-        proxy = start_proxy(documents(certificates, port, upstream.port, "h2"))
-        wire = await connect_http2(port, **client(certificates, "h2"))
-        await wire.send(wire.head(1, get("/trickle")))
-        assert await wire.read_until(DATA)
+        proxy, wire, port = await begin_stream(start_proxy, certificates, upstream)
         await proxy.reload(documents(certificates, port, upstream.port, "h2", allowed="two"))
         assert (await asked(wire, 3))[0] == 403
         (connection,) = upstream.connections

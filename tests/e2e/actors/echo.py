@@ -3,26 +3,23 @@
 import asyncio
 import ssl
 from collections.abc import Callable
-from types import TracebackType
 
+from actors.serving import Serving
 from actors.wire import Message
 
 
-class Echo:
+class Echo(Serving):
     """`async with Echo("v1") as v1`: listens on `v1.port`; `status`, `fields` and `delay_s` may be changed at any time,
     and between `hold` and `release` it answers nobody."""
 
     def __init__(self, name: str = "echo", port: int = 0, *, tls: ssl.SSLContext | None = None) -> None:
+        super().__init__(port, tls=tls)
         self.name = name
-        self.port = port
-        self._tls = tls
         self.seen: list[Message] = []
         self.status = 200
         self.fields: list[str] = []
         self.delay_s = 0.0
         self._held: list[Callable[[], None]] | None = None
-        self._server: asyncio.Server | None = None
-        self._transports: set[asyncio.Transport] = set()
 
     @property
     def answer(self) -> bytes:
@@ -39,21 +36,8 @@ class Echo:
         for answer in held:
             answer()
 
-    async def __aenter__(self) -> "Echo":
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(
-            lambda: _EchoConnection(self), "127.0.0.1", self.port or None, ssl=self._tls
-        )
-        self.port = self._server.sockets[0].getsockname()[1]
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        assert self._server is not None
-        self._server.close()
-        for transport in list(self._transports):
-            transport.abort()
+    def make_connection(self) -> asyncio.Protocol:
+        return _EchoConnection(self)
 
 
 class _EchoConnection(asyncio.Protocol):
@@ -64,10 +48,10 @@ class _EchoConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        self._echo._transports.add(transport)
+        self._echo.transports.add(transport)
 
     def connection_lost(self, error: Exception | None) -> None:
-        self._echo._transports.discard(self._transport)
+        self._echo.transports.discard(self._transport)
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data

@@ -10,6 +10,8 @@ import struct
 from types import TracebackType
 from typing import Self
 
+from actors.serving import Serving
+
 PIECE = b"x" * 65_536
 BUFFER_BYTES = 65_536
 SEGMENT_BYTES = 1_400
@@ -138,31 +140,22 @@ class _Client(_Sender):
         self._flood.transports.discard(self._transport)
 
 
-class Sink:
+class Sink(Serving):
     """An upstream. `/stuck`: it reads no more than the head; `/pour`: it answers with POUR_BYTES, of one more;
     `/mute`: it reads all and says nothing; else it answers `ok`."""
 
     def __init__(self) -> None:
-        self.port = 0
+        super().__init__()
         self.requests = 0
-        self._server: asyncio.Server | None = None
-        self._transports: set[asyncio.Transport] = set()
 
-    async def __aenter__(self) -> Self:
+    def make_connection(self) -> asyncio.Protocol:
+        return _Upstream(self)
+
+    async def listen(self) -> asyncio.Server:
         sock = small_socket()
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind(("127.0.0.1", 0))
-        self._server = await asyncio.get_running_loop().create_server(lambda: _Upstream(self), sock=sock, backlog=4096)
-        self.port = sock.getsockname()[1]
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        assert self._server is not None
-        self._server.close()
-        for transport in list(self._transports):
-            transport.abort()
+        sock.bind(("127.0.0.1", self.port))
+        return await asyncio.get_running_loop().create_server(self.make_connection, sock=sock, backlog=4096)
 
 
 class _Upstream(_Sender):
@@ -173,10 +166,10 @@ class _Upstream(_Sender):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        self._sink._transports.add(self._transport)
+        self._sink.transports.add(self._transport)
 
     def connection_lost(self, error: Exception | None) -> None:
-        self._sink._transports.discard(self._transport)
+        self._sink.transports.discard(self._transport)
 
     def data_received(self, data: bytes) -> None:
         if not self._is_idle:

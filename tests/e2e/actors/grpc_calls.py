@@ -17,6 +17,8 @@ PROGRAM = Path(__file__).with_name("grpc_model.py")
 OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1), ("grpc.enable_retries", 0)]
 """Of channels: what is tried again is the proxy's to say."""
 
+CALLS = "/test.Calls/"
+
 
 class GrpcModel:
     """One server; `port` stays its own when it starts again."""
@@ -57,7 +59,7 @@ class GrpcModel:
 
     async def ask(self, method: str, request: bytes = b"") -> bytes:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{self.port}") as channel:
-            return await channel.unary_unary(f"/test.Calls/{method}")(request, timeout=10)
+            return await channel.unary_unary(f"{CALLS}{method}")(request, timeout=10)
 
 
 def predictor(name: str, *ports: int, spec: str = "") -> str:
@@ -140,3 +142,17 @@ def proxied(
         yield Calls(proxy, servers)
     finally:
         proxy.close()
+
+
+async def check_streams(channel: grpc.aio.Channel) -> None:
+    """A stream of the server's, and one in turns, come whole and end well."""
+    sizes = [3, 0, 100_000]
+    expand = channel.unary_stream(f"{CALLS}Expand")(json.dumps(sizes).encode())
+    assert [len(message) async for message in expand] == sizes
+    talk = channel.stream_stream(f"{CALLS}Talk")()
+    for message in (b"ping", b"", bytes(50_000)):
+        await talk.write(message)
+        assert await talk.read() == message
+    await talk.done_writing()
+    assert await talk.read() is grpc.aio.EOF
+    assert await talk.code() is grpc.StatusCode.OK

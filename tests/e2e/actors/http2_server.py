@@ -12,14 +12,14 @@ What it answers goes by the path:
 import asyncio
 import ssl
 from collections.abc import Callable
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import h2.config
 import h2.connection
 import h2.errors
 import h2.events
 import h2.settings
+from actors.serving import Serving
 
 Fields = list[tuple[bytes, bytes]]
 PIECE = 1 << 16
@@ -41,16 +41,15 @@ class Request:
         return dict(self.fields).get(name)
 
 
-class Http2Server:
+class Http2Server(Serving):
     """`async with Http2Server() as upstream`. What it does with new streams may be changed at any time."""
 
     def __init__(
         self, name: str = "h2", port: int = 0, *, tunnels: bool = True, max_streams: int = 1_000,
         tls: ssl.SSLContext | None = None,
     ) -> None:  # fmt: skip
+        super().__init__(port, tls=tls)
         self.name = name
-        self.port = port
-        self._tls = tls
         self.tunnels = tunnels
         self.max_streams = max_streams
         self.window = 1 << 20
@@ -64,7 +63,6 @@ class Http2Server:
         """Each connection says GOAWAY when so many streams have come, and serves those before it."""
         self.on_request: Callable[[Connection, int, Request], None] | None = None
         """Instead of an answer."""
-        self._server: asyncio.Server | None = None
 
     @property
     def open_connections(self) -> int:
@@ -74,23 +72,8 @@ class Http2Server:
     def open_streams(self) -> int:
         return sum(len(connection.outgoing) for connection in self.connections if not connection.lost)
 
-    async def __aenter__(self) -> Self:
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: Connection(self), "127.0.0.1", self.port or None, ssl=self._tls)
-        self.port = self._server.sockets[0].getsockname()[1]
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        assert self._server is not None
-        self._server.close()
-        self.kill()
-
-    def kill(self) -> None:
-        """Every connection ends at once; new ones are taken."""
-        for connection in self.connections:
-            connection.transport.abort()
+    def make_connection(self) -> asyncio.Protocol:
+        return Connection(self)
 
 
 class Outgoing:
@@ -122,6 +105,7 @@ class Connection(asyncio.Protocol):
         names = (transport.get_extra_info("peercert") or {}).get("subjectAltName", ())
         self.peer: str = dict(names).get("URI", "")
         self._server.connections.append(self)
+        self._server.transports.add(transport)
         values = {
             h2.settings.SettingCodes.ENABLE_CONNECT_PROTOCOL: int(self._server.tunnels),
             h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: self._server.window,
@@ -136,6 +120,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self.lost = True
+        self._server.transports.discard(self.transport)
 
     def data_received(self, data: bytes) -> None:
         for event in self._h2.receive_data(data):

@@ -7,11 +7,11 @@ import struct
 from collections import Counter
 from collections.abc import Callable
 from hashlib import sha256
-from types import TracebackType
 from typing import Self
 
 from actors.documents import predictor
 from actors.proxy import Proxy, until
+from actors.serving import Serving
 from actors.wire import Message
 
 PIECE = b"x" * 65_536
@@ -143,7 +143,7 @@ async def at_rest(proxy: Proxy, mirror: str = "shadow") -> None:
     await until(is_at_rest)
 
 
-class Shadow:
+class Shadow(Serving):
     """A server whose `ways` are taken in turn by the requests that come: `answer`, `fail` (500), `hang`, `reset` after
     the request, `slam` (a reset at once), `cut` in the answer, `garbage`, `flood` (`flood_bytes` of body), `deaf` (it
     reads the head and nothing more), `early` (it answers at the head), `crumbs` (without end, in chunks of one byte).
@@ -153,8 +153,8 @@ class Shadow:
     """
 
     def __init__(self, *ways: str, port: int = 0) -> None:
+        super().__init__(port)
         self.ways = list(ways) or ["answer"]
-        self.port = port
         self.flood_bytes = 1 << 22
         self.keeps = True
         self.requests = 0
@@ -163,25 +163,12 @@ class Shadow:
         self.bodies: list[bytes] = []
         self.received = 0
         self.connections = 0
-        self._transports: set[asyncio.Transport] = set()
-        self._server: asyncio.Server | None = None
 
     def next_way(self) -> str:
         return self.ways[(self.requests - 1) % len(self.ways)]
 
-    async def __aenter__(self) -> Self:
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: _Connection(self), "127.0.0.1", self.port or None, backlog=4096)
-        self.port = self._server.sockets[0].getsockname()[1]
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        assert self._server is not None
-        self._server.close()
-        for transport in list(self._transports):
-            transport.abort()
+    def make_connection(self) -> asyncio.Protocol:
+        return _Connection(self)
 
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nshadow"
@@ -213,10 +200,10 @@ class _Connection(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         self._shadow.connections += 1
-        self._shadow._transports.add(transport)
+        self._shadow.transports.add(transport)
 
     def connection_lost(self, error: Exception | None) -> None:
-        self._shadow._transports.discard(self._transport)
+        self._shadow.transports.discard(self._transport)
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
