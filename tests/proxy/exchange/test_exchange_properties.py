@@ -166,7 +166,7 @@ class Connection:
             self.world.idle.remove(self)
         self.world.count(self, -1)
 
-    cancel = abort = close
+    cancel = abort = end_tunnel = close
 
     def send_request(self, exchange: Exchange, head: RequestHead, data: Any, end: bool) -> None:
         assert self.exchange is None

@@ -9,6 +9,7 @@ import pytest
 
 from turnout.proxy.http.head import RequestHead, ResponseHead
 from turnout.proxy.http1.response_head import ResponseHeads
+from turnout.proxy.net import upstream
 from turnout.proxy.net.turn import Turn
 from turnout.proxy.net.upstream import UpstreamConnection
 
@@ -45,7 +46,8 @@ class Transport:
 
     def __init__(self) -> None:
         self.written: list[bytes] = []
-        self.closing = False
+        self.waiting = 0
+        self.closing = self.aborted = False
 
     def write(self, data: bytes) -> None:
         self.written.append(data)
@@ -54,12 +56,13 @@ class Transport:
         return self.closing
 
     def get_write_buffer_size(self) -> int:
-        return 0
+        return self.waiting
 
     def close(self) -> None:
         self.closing = True
 
-    abort = close
+    def abort(self) -> None:
+        self.closing = self.aborted = True
 
 
 class Ends:
@@ -186,3 +189,18 @@ def test_what_comes_before_the_request_is_no_answer_to_it_and_it_was_never_sent(
     loop.end_turn()
     connection.connection_lost(None)
     assert (transport.written, exchange.sent, told) == ([], [False], [])
+
+
+@pytest.mark.stand_in
+async def test_what_the_client_of_a_tunnel_said_last_is_sent_though_it_has_closed(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upstream, "TUNNEL_END_S", 0.0)
+    connection, transport, _ = ask(loop, Ends())
+    loop.end_turn()
+    transport.waiting = 10
+    connection.end_tunnel()
+    assert (transport.closing, transport.aborted) == (True, False)
+    async with asyncio.timeout(5):
+        while not transport.aborted:  # an endpoint that does not take it keeps nothing open
+            await asyncio.sleep(0)

@@ -110,11 +110,15 @@ class Exchange(Routing):
 
     def on_downstream_gone(self) -> None:
         """The client closed; nobody is there to be answered."""
-        if not self.done:
-            if not (self.tunnel and self.status):
-                self.failure = errors.DOWNSTREAM_GONE
+        if self.done:
+            return
+        if self.tunnel and self._upstream is not None:
+            upstream, self._upstream = self._upstream, None
+            upstream.end_tunnel()
+        else:
+            self.failure = errors.DOWNSTREAM_GONE
             self._drop_upstream()
-            self._finish()
+        self._finish()
 
     def refuse(self, failure: Failure, reason: str = "") -> None:
         """There is no (complete) request: it is malformed, or did not come in time."""

@@ -117,6 +117,9 @@ class Upstream(Protocol):
 
     def abort(self) -> None: ...
 
+    def end_tunnel(self) -> None:
+        """The client of a tunnel has closed: what it said before is still to arrive."""
+
     def pause_reading(self) -> None: ...
 
     def resume_reading(self) -> None: ...

@@ -331,6 +331,9 @@ class UpstreamStream(Stream):
         if self.id:
             self.reset(Error.CANCEL)
 
+    def end_tunnel(self) -> None:
+        self.abort()
+
     @property
     def is_wanted(self) -> bool:
         return self._exchange is not None

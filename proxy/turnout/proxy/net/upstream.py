@@ -30,6 +30,8 @@ _PLAIN: Final = frozenset({int(State.BODY), int(State.UNTIL_CLOSE)})
 READ_BYTES: Final = 65_536
 SLICE_BYTES: Final = 2_048
 """Of a copy's answer with framing in it: a read of 256 KiB may be 43,690 chunks, which keep a worker for 0.1 s."""
+TUNNEL_END_S: Final = 5.0
+"""How long the endpoint of a tunnel has to take the last bytes of a client that has closed."""
 _COUNT: Final = struct.Struct("=Q")
 _ACKNOWLEDGED_AT: Final = 120
 _SENT_AT: Final = 200
@@ -251,6 +253,13 @@ class UpstreamConnection:
         self._exchange = None
         self._unsent = self._rest = b""
         self._transport.abort()
+
+    def end_tunnel(self) -> None:
+        """What the client said before it closed is sent, if that is taken in time; what comes is for nobody."""
+        self._exchange = None
+        self._transport.close()
+        if self._transport.get_write_buffer_size():
+            asyncio.get_running_loop().call_later(TUNNEL_END_S, self._transport.abort)
 
     def close_now(self) -> None:
         """Whoever wanted it is gone; it may not be there yet."""
