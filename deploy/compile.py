@@ -1,6 +1,6 @@
-"""Compile the rooms on a request's way with mypyc: `make compiled`. Nothing needs it; what it saves is CPU time.
+"""Compile the rooms on a request's way with mypyc and Cython: `make compiled`. Nothing needs it; it saves CPU time.
 
-Needs a C compiler and the headers of the interpreter that runs this, and mypy. The build goes to the folder that
+Needs a C compiler and the headers of the interpreter that runs this, mypy and Cython. The build goes to the folder that
 `turnout.proxy.compiled` names, whole or not at all; that module also says what is compiled, and when it is used.
 """
 
@@ -15,7 +15,18 @@ import sysconfig
 import tempfile
 from pathlib import Path
 
-from turnout.proxy.compiled import FOLDER, GROUP, MANIFEST, MODULES, PACKAGE, StaleError, check_build, describe
+from turnout.proxy.compiled import (
+    ENGINE,
+    FOLDER,
+    GROUP,
+    MANIFEST,
+    MODULES,
+    PACKAGE,
+    StaleError,
+    check_build,
+    describe,
+    find_library,
+)
 
 ROOT = Path(__file__).parents[1]
 
@@ -45,7 +56,7 @@ def main() -> int:
     except CannotCompileError as error:
         print(f"compile: {error}. Turnout runs without, as plain Python.", file=sys.stderr)
         return 1
-    print(f"compile: {len(MODULES)} modules in {FOLDER}; workers that start from now on use them")
+    print(f"compile: {len(MODULES) + 1} modules in {FOLDER}; workers that start from now on use them")
     return 0
 
 
@@ -74,7 +85,7 @@ def build(folder: Path) -> None:
     try:
         with tempfile.TemporaryDirectory(prefix="turnout-compile-") as temporary:
             _compile(fresh, temporary)
-        fresh.joinpath(MANIFEST).write_text(json.dumps({**manifest, "modules": MODULES}, indent=1))
+        fresh.joinpath(MANIFEST).write_text(json.dumps({**manifest, "modules": (*MODULES, ENGINE)}, indent=1))
         shutil.rmtree(folder, ignore_errors=True)
         fresh.rename(folder)
     finally:
@@ -83,21 +94,32 @@ def build(folder: Path) -> None:
 
 def _compile(made: Path, temporary: str) -> None:
     try:
+        from Cython.Build import cythonize
+        from Cython.Compiler.Errors import CompileError
         from mypyc.build import mypycify
-        from setuptools import setup
+        from setuptools import Extension, setup
     except ImportError as error:
         raise CannotCompileError(f"{error.name} is not installed here; the extra `test` has it") from error
     os.chdir(ROOT)  # mypy's paths in pyproject.toml are relative
     files = [str((PACKAGE / f"{module}.py").relative_to(ROOT)) for module in MODULES]
     arguments = ["--config-file", "pyproject.toml", *files]
     words = ["--quiet", "build_ext", "--build-lib", str(made), "--build-temp", temporary]
+    engine = Extension(
+        f"turnout.proxy.{ENGINE.replace('/', '.')}",
+        [str((PACKAGE / f"{ENGINE}.pyx").relative_to(ROOT))],
+        extra_compile_args=["-O2", "-g0"],
+        extra_link_args=[str(find_library())],
+    )
     said = io.StringIO()
     try:
         with contextlib.redirect_stdout(said):  # hints of mypyc, which are of interest only where it fails
             modules = mypycify(arguments, opt_level="2", debug_level="0", target_dir=temporary, group_name=GROUP)
+            modules += cythonize(
+                [engine], build_dir=temporary, include_path=[str((PACKAGE / ENGINE).parent)], quiet=True
+            )
             setup(name=GROUP, packages=[], py_modules=[], ext_modules=modules, script_args=words)
-    except SystemExit as end:
-        raise CannotCompileError(f"mypyc or the C compiler failed ({end}):\n{said.getvalue()}") from end
+    except (SystemExit, CompileError) as end:
+        raise CannotCompileError(f"mypyc, Cython or the C compiler failed ({end}):\n{said.getvalue()}") from end
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
 """The rooms on a request's way, compiled: what is compiled, where the build is, and whether it is of these sources.
 
-Plain Python is the one source and always works. `make compiled` has mypyc make extension modules of MODULES, in a
-folder beside this file that is no part of the repository or the wheel. A worker that finds them puts the folder before
-the sources in the path of modules, unless the sources or the interpreter are others than those that it was built from:
-then the plain ones run, and the reason is told.
+Plain Python is the one source and always works. `make compiled` has mypyc make extension modules of MODULES, and Cython
+one of ENGINE, in a folder beside this file that is no part of the repository or the wheel. A worker that finds them has
+the folder before the sources in the path of modules, unless the sources or the interpreter are others than those that
+it was built from: then the plain ones run, and the reason is told.
 """
 
 import importlib
+import importlib.util
 import json
 import os
 import sys
@@ -44,6 +45,10 @@ MODULES = (
 `http2/never_indexed`, which tells fields of HTTP/2 by the type of their tuples: compiled code takes tuples apart and
 makes plain ones of them."""
 
+ENGINE = "http2/engine"
+"""The one module that has a second text for this: its `.pyx` calls in C what its `.py` calls through `ngh2`; both on
+the library that is within ngh2."""
+
 GROUP = "turnout_proxy"
 """All are compiled as one unit, so that they call each other directly; its library is `GROUP__mypyc`."""
 BUILDS = ("plain", "compiled")
@@ -65,6 +70,7 @@ def prefer_compiled() -> str:
         check_build(FOLDER)
         sys.path.insert(0, str(FOLDER))
         importlib.import_module(f"{GROUP}__mypyc")  # loads the library, and none of its modules yet
+        importlib.import_module(f"turnout.proxy.{ENGINE.replace('/', '.')}")
     except (StaleError, ImportError) as error:
         sys.path[:] = [path for path in sys.path if path != str(FOLDER)]
         return f"plain: {error}"
@@ -93,6 +99,14 @@ def describe() -> dict[str, str]:
     return {"interpreter": str(sysconfig.get_config_var("EXT_SUFFIX")), "sources": found.hexdigest()}
 
 
+def find_library() -> Path:
+    """The file with libnghttp2 that ENGINE is linked against."""
+    spec = importlib.util.find_spec("ngh2._core")
+    assert spec is not None
+    assert spec.origin is not None
+    return Path(spec.origin)
+
+
 _BESIDE = ("compiled.py", "supervisor/", "worker/")
 """What no compiled module imports."""
 
@@ -102,7 +116,12 @@ def _sources() -> Iterator[tuple[str, bytes]]:
     types in it."""
     from turnout import predictors, rules
 
-    yield "modules", "\n".join(MODULES).encode()
+    yield "modules", "\n".join((*MODULES, ENGINE)).encode()
+    library = find_library()
+    yield "library", f"{library} {library.stat().st_size}".encode()
+    for suffix in (".pyx", ".pxd"):
+        for path in sorted(PACKAGE.glob(f"**/*{suffix}")):
+            yield path.name, path.read_bytes()
     for package in (PACKAGE, *map(Path, [*predictors.__path__, *rules.__path__])):
         pattern = "snapshot.py" if package.name == "rules" else "**/*.py"
         for path in sorted(package.glob(pattern)):

@@ -1,4 +1,4 @@
-"""Fields that no HPACK table may learn (RFC 7541 §6.2.3, §7.1.3), which ngh2 has as tuples of a type of their own.
+"""Fields that no HPACK table may learn (RFC 7541 §6.2.3, §7.1.3), tuples of a type of their own.
 
 Not compiled, unlike its neighbours: mypyc makes plain tuples of those that it has taken apart, and the mark would be
 lost without a word. So whatever looks at the type of a field, or makes a list of fields of another one, is here.
@@ -7,9 +7,8 @@ lost without a word. So whatever looks at the type of a field, or makes a list o
 from collections.abc import Collection
 from operator import itemgetter
 
-from ngh2 import NeverIndexedHeader
-
 from turnout.proxy.http.head import NO_SECRETS, Fields
+from turnout.proxy.http2.engine import NeverIndexedHeader
 
 FieldTuple = tuple[tuple[bytes, bytes], ...]
 """One that came as never indexed is of another type than the rest, yet equal to one that did not."""

@@ -1,7 +1,7 @@
 """One HTTP/2 connection, sans I/O (RFC 9113): bytes to events for a handler, and messages to bytes.
 
-libnghttp2 through `ngh2` does the frames, HPACK, the windows and the states of streams, and judges messages (§8).
-This module knows it, and `never_indexed`; no other does. Rules of the house:
+libnghttp2 (`engine`) does the frames, HPACK, the windows and the states of streams, and judges messages (§8). Rules of
+the house:
 
 * A head and what is already there of the body, with the trailers, are told in one call: a small message is one event.
   So streams are told of in the order in which what they say is complete; each by itself in the order of its frames.
@@ -9,20 +9,19 @@ This module knows it, and `never_indexed`; no other does. Rules of the house:
   not acknowledged, so that it stalls, and it alone. The connection's window is that of many streams.
 * A stream ends with `on_closed`, exactly once, whoever ended it. What is sent to one that is over is dropped.
 * What costs us more than the peer is counted (`abuse`); who does too much of it gets GOAWAY `ENHANCE_YOUR_CALM`.
-* ngh2 gives up on some faults without a GOAWAY; then we write it ourselves (`_farewell`).
+* The library gives up on some faults without a GOAWAY; then we write it ourselves (`_farewell`).
 """
 
 from enum import IntEnum
 from typing import Any, Final, Protocol
 
-import ngh2
-
 from turnout.proxy.http.head import NO_SECRETS, Data, Fields
+from turnout.proxy.http2 import engine
 from turnout.proxy.http2.abuse import BYTES_A_FRAME, EARNED, Abuse
 from turnout.proxy.http2.never_indexed import FieldTuple, conceal
 
 Event = Any
-"""One of ngh2's events; which attributes each has goes by its type."""
+"""One of the engine's events; which attributes each has goes by its type."""
 Begun = tuple[FieldTuple, bytes]
 """A head, and the first piece of the body."""
 
@@ -40,12 +39,12 @@ HEAD_SLACK = 2
 """Heads of up to so many times the limit are read, so that they can be answered 431; beyond, the connection ends."""
 
 _GOAWAY: Final = 7
-_REQUEST: Final = ngh2.RequestReceived
-_RESPONSE: Final = ngh2.ResponseReceived
-_DATA: Final = ngh2.DataReceived
-_TRAILERS: Final = ngh2.TrailersReceived
-_CLOSED: Final = ngh2.StreamClosed
-_OF_ANSWERS = frozenset({ngh2.InformationalResponseReceived, _RESPONSE, _DATA, _TRAILERS, _CLOSED})
+_REQUEST: Final = engine.RequestReceived
+_RESPONSE: Final = engine.ResponseReceived
+_DATA: Final = engine.DataReceived
+_TRAILERS: Final = engine.TrailersReceived
+_CLOSED: Final = engine.StreamClosed
+_OF_ANSWERS = frozenset({engine.InformationalResponseReceived, _RESPONSE, _DATA, _TRAILERS, _CLOSED})
 
 
 class Error(IntEnum):
@@ -119,27 +118,22 @@ class Session:
         self.ended = False
         """Nothing more is read; what `take` gives is the last."""
         self.peer_max_streams = INITIAL_MAX_STREAMS
-        self._connection = ngh2.Connection(
-            ngh2.Role.SERVER if server else ngh2.Role.CLIENT,
-            ngh2.Configuration(
-                auto_window_update=False,
-                peer_max_concurrent_streams=INITIAL_MAX_STREAMS,
-                max_inbound_header_list_size=HEAD_SLACK * max_head_bytes,
-                # Our own bound is met first, and says ENHANCE_YOUR_CALM.
-                stream_reset_rate_limit=(100_000, 100_000),
-            ),
-        )
-        settings = {
-            ngh2.Setting.INITIAL_WINDOW_SIZE: STREAM_WINDOW_BYTES,
-            ngh2.Setting.MAX_HEADER_LIST_SIZE: max_head_bytes,
+        settings: dict[int, int] = {
+            engine.Setting.INITIAL_WINDOW_SIZE: STREAM_WINDOW_BYTES,
+            engine.Setting.MAX_HEADER_LIST_SIZE: max_head_bytes,
         }
         if server:
-            settings[ngh2.Setting.MAX_CONCURRENT_STREAMS] = MAX_STREAMS
-            settings[ngh2.Setting.ENABLE_CONNECT_PROTOCOL] = 1
+            settings[engine.Setting.MAX_CONCURRENT_STREAMS] = MAX_STREAMS
+            settings[engine.Setting.ENABLE_CONNECT_PROTOCOL] = 1
         else:
-            settings[ngh2.Setting.ENABLE_PUSH] = 0
-        self._connection.initiate_connection(settings)
-        self._connection.set_local_window_size(CONNECTION_WINDOW_BYTES)
+            settings[engine.Setting.ENABLE_PUSH] = 0
+        self._connection = engine.connect(
+            server=server,
+            settings=settings,
+            window_bytes=CONNECTION_WINDOW_BYTES,
+            max_streams=INITIAL_MAX_STREAMS,
+            max_fields_bytes=HEAD_SLACK * max_head_bytes,
+        )
 
     # Bytes
 
@@ -150,11 +144,11 @@ class Session:
         connection = self._connection
         try:
             connection.receive_data(data)
-        except ngh2.DenialOfServiceError as error:
+        except engine.DenialOfServiceError as error:
             self._give_up(Error.ENHANCE_YOUR_CALM)
             self._tell_last(now)
             self._handler.on_abuse(str(error))
-        except ngh2.NGH2Error:
+        except engine.NGH2Error:
             self._give_up(Error.PROTOCOL_ERROR)
             self._tell_last(now)
         else:
@@ -169,7 +163,7 @@ class Session:
             return b""
         try:
             data = self._connection.data_to_send(MAX_WRITE_BYTES)
-        except ngh2.NGH2Error:
+        except engine.NGH2Error:
             self._give_up(Error.INTERNAL_ERROR)
             return self.take(now)
         events = self._connection.events()
@@ -256,25 +250,25 @@ class Session:
     def _tell_rest(self, event: Event, kind: type[Event], now: float) -> bool:
         """What is not part of a message; False if the session has come to its end."""
         handler = self._handler
-        if kind is ngh2.StreamReset:
+        if kind is engine.StreamReset:
             if not self._bears_reset(now):
                 return self._calm("resets")
-        elif kind is ngh2.InformationalResponseReceived:
+        elif kind is engine.InformationalResponseReceived:
             handler.on_interim(event.stream_id, event.headers)
-        elif kind is ngh2.GoAwayReceived:
+        elif kind is engine.GoAwayReceived:
             self._explained = True
             handler.on_goaway(event.last_stream_id, event.error_code)
-        elif kind is ngh2.ConnectionClosed:
+        elif kind is engine.ConnectionClosed:
             self.ended = True
             if event.error_code == Error.ENHANCE_YOUR_CALM and not self._explained:
                 handler.on_abuse("glitches")
             return False
         elif not self._abuse.on_control(now):
             return self._calm("control frames")
-        elif kind is ngh2.SettingsReceived:
-            self.peer_max_streams = self._connection.remote_settings[ngh2.Setting.MAX_CONCURRENT_STREAMS]
+        elif kind is engine.SettingsReceived:
+            self.peer_max_streams = self._connection.remote_settings[engine.Setting.MAX_CONCURRENT_STREAMS]
             handler.on_settings()
-        elif kind is ngh2.PingAcknowledged:
+        elif kind is engine.PingAcknowledged:
             handler.on_ping_acknowledged()
         return True
 
@@ -296,14 +290,14 @@ class Session:
         """Send a request's head on a new stream; 0 if the connection takes no more."""
         try:
             return self._connection.send_request(conceal(fields, secrets) if secrets else fields, end_stream=end)
-        except ngh2.NGH2Error:
+        except engine.NGH2Error:
             return 0
 
     def respond(self, stream_id: int, fields: Fields, *, end: bool, secrets: frozenset[bytes] = NO_SECRETS) -> bool:
         """Send a response's head; whether there is somebody who gets it."""
         try:
             self._connection.send_response(stream_id, conceal(fields, secrets) if secrets else fields, end_stream=end)
-        except ngh2.NGH2Error:
+        except engine.NGH2Error:
             return False
         return True
 
@@ -320,14 +314,14 @@ class Session:
                 connection.send_trailers(stream_id, trailers)
             else:
                 connection.send_data(stream_id, data, end_stream=True)
-        except ngh2.NGH2Error:
+        except engine.NGH2Error:
             return
 
     def send_interim(self, stream_id: int, fields: Fields, secrets: frozenset[bytes] = NO_SECRETS) -> None:
         try:
             fields = conceal(fields, secrets) if secrets else fields
             self._connection.send_informational_response(stream_id, fields)
-        except ngh2.NGH2Error:
+        except engine.NGH2Error:
             return
 
     def send(self, stream_id: int, data: Data, *, end: bool) -> None:
@@ -335,27 +329,27 @@ class Session:
         self._abuse.control += EARNED + len(data) // BYTES_A_FRAME
         try:
             self._connection.send_data(stream_id, data, end_stream=end)
-        except ngh2.NGH2Error:
+        except engine.NGH2Error:
             return
 
     def send_trailers(self, stream_id: int, fields: Fields) -> None:
         """The end of the body, with trailers."""
         try:
             self._connection.send_trailers(stream_id, fields)
-        except ngh2.NGH2Error:
+        except engine.NGH2Error:
             return
 
     def reset(self, stream_id: int, code: Error) -> None:
         try:
             self._connection.reset_stream(stream_id, code)
-        except ngh2.NGH2Error:
+        except engine.NGH2Error:
             return
 
     def acknowledge(self, stream_id: int, amount: int) -> None:
         """So many bytes were passed on; the peer may send as many more. Also for a stream that is over."""
         try:
             self._connection.acknowledge_received_data(amount, stream_id)
-        except (ngh2.NGH2Error, ValueError):
+        except (engine.NGH2Error, ValueError):
             return
 
     def queued_bytes(self, stream_id: int) -> int:
@@ -375,14 +369,14 @@ class Session:
     @property
     def peer_takes_tunnels(self) -> bool:
         """Whether the peer knows extended CONNECT (RFC 8441)."""
-        return self._connection.remote_settings.get(ngh2.Setting.ENABLE_CONNECT_PROTOCOL) == 1
+        return self._connection.remote_settings.get(engine.Setting.ENABLE_CONNECT_PROTOCOL) == 1
 
     def announce_shutdown(self) -> None:
         """The first of two GOAWAYs: no new streams from now on, but those on their way are served (§6.8). The PING
         behind it comes back when all that was sent before has come."""
         try:
             self._connection.send_shutdown_notice()
-        except ngh2.NGH2Error:
+        except engine.NGH2Error:
             return
         self._ping_due = True
 
@@ -390,12 +384,12 @@ class Session:
         """The second: what has come by now is the last that is served."""
         try:
             self._connection.send_goaway(code)
-        except ngh2.NGH2Error:
+        except engine.NGH2Error:
             return
 
     def terminate(self, code: Error) -> None:
         """End all streams, and the connection."""
         try:
             self._connection.terminate_connection(code)
-        except ngh2.NGH2Error:
+        except engine.NGH2Error:
             return
