@@ -92,6 +92,17 @@ def test_heads_of_one_connection_are_read_as_if_each_were_its_first(fields: list
             assert describe(head) == describe(RequestHeads(65_536).read(call(*fields[:count]), False))
 
 
+@given(order=st.lists(st.tuples(st.integers(0, len(OWN) - 1), st.booleans()), max_size=12))
+def test_heads_whose_fields_are_the_same_objects_are_each_one_of_its_own(order: list[tuple[int, bool]]) -> None:
+    heads, last = RequestHeads(65_536), LastHead()
+    fields = [call(*own) for own in OWN]
+    for at, end in [*[(at, False) for at in range(len(OWN)) for _ in range(3)], *order, *order * 3]:
+        head = heads.read(fields[at], end, last)
+        assert describe(head) == describe(RequestHeads(65_536).read(fields[at], end))
+        head.add(b"x-added", b"1")
+        head.remove((b"x-tenant",))
+
+
 def test_a_secret_in_the_place_of_another_field_of_the_last_head_is_one() -> None:
     heads, last = RequestHeads(65_536), LastHead()
     request_id = (b"x-request-id", b"abc")

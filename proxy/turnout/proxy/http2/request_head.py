@@ -65,15 +65,18 @@ class Layout:
 
 class LastHead:
     """What is known of the last head on a connection: the next says the same, most likely, and to compare two heads
-    costs less than to look one up."""
+    costs less than to look one up. Where even the tuple is the same (`engine.pyx`) there is nothing to compare."""
 
-    __slots__ = ("end", "head", "layout", "shared")
+    __slots__ = ("_same", "_whole", "end", "head", "layout", "shared")
 
     def __init__(self) -> None:
         self.layout: Layout | None = None
         self.shared: FieldTuple = ()
         self.head = RequestHead()
         self.end = False
+        self._same: FieldTuple = ()
+        self._whole: RequestHead | None = None
+        """What those fields, which came twice, were read as: with what is a request's own."""
 
     def keep(self, layout: Layout, shared: FieldTuple, end: bool, head: RequestHead) -> None:
         """`shared` and `end`, laid out so, were read as `head`."""
@@ -81,9 +84,20 @@ class LastHead:
         self.shared = shared
         self.end = end
         self.head = head
+        self._whole = None
 
     def read(self, fields: FieldTuple, end: bool) -> RequestHead | None:
         """A head of its own for `fields`, if they say the same but for what is each request's own."""
+        if fields is not self._same:
+            self._same, self._whole = fields, None
+            return self._compare(fields, end)
+        if self._whole is not None and end == self.end:
+            return self._whole.copy()
+        head = self._compare(fields, end)
+        self._whole = None if head is None else head.copy()
+        return head
+
+    def _compare(self, fields: FieldTuple, end: bool) -> RequestHead | None:
         layout = self.layout
         if layout is None or end != self.end or tuple(map(type, fields)) != layout.kinds:
             return None

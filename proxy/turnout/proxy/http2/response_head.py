@@ -32,6 +32,10 @@ class LastAnswer:
         self.end = end
         self.head = head
 
+    def is_of(self, fields: FieldTuple) -> bool:
+        """Whether these say the same."""
+        return fields is self.fields or (fields == self.fields and tuple(map(type, fields)) == self.kinds)
+
 
 class ResponseHeads:
     """Reads heads; one for all connections of a worker. It keeps what it has learned, and nothing of any connection."""
@@ -46,7 +50,7 @@ class ResponseHeads:
 
     def read(self, fields: FieldTuple, end: bool, last: LastAnswer | None = None) -> ResponseHead:
         """The head in `fields`; `end`: no body follows; `last`: of the same connection. Raises MalformedError."""
-        if last is not None and fields == last.fields and end == last.end and tuple(map(type, fields)) == last.kinds:
+        if last is not None and end == last.end and last.is_of(fields):
             return last.head.copy()
         key = fields, end, find_secrets(fields)
         known = self._known.heads.get(key)
