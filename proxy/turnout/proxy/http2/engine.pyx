@@ -304,9 +304,7 @@ cdef class Connection:
         cdef c.NV *fields
         cdef int result
         cdef Body body
-        self.require_stream(stream_id)
-        if stream_id in self.bodies:
-            raise StreamUnavailableError("it is answered")
+        self.require_unanswered(stream_id)
         body = _begin_body(&provider, end_stream)
         fields = _lay_out(headers, on_stack)
         result = c.nghttp2_submit_response2(
@@ -322,7 +320,7 @@ cdef class Connection:
         cdef c.NV on_stack[STACK_FIELDS]
         cdef c.NV *fields
         cdef int32_t result
-        self.require_stream(stream_id)
+        self.require_unanswered(stream_id)
         fields = _lay_out(headers, on_stack)
         result = c.nghttp2_submit_headers(self.session, 0, stream_id, NULL, fields, len(headers), NULL)
         if fields != on_stack:
@@ -414,6 +412,7 @@ cdef class Connection:
         self.require_active()
         self.check(c.nghttp2_session_terminate_session(self.session, error_code))
         self.terminating = self.closing = True
+        self.drop_bodies()
 
     # What the above share
 
@@ -440,10 +439,12 @@ cdef class Connection:
             raise ConnectionStateError("it is over")
         return 0
 
-    cdef int require_stream(self, int32_t stream_id) except -1:
+    cdef int require_unanswered(self, int32_t stream_id) except -1:
         self.require_active()
         if c.nghttp2_session_get_stream_local_close(self.session, stream_id) < 0:
             raise StreamUnavailableError("there is no such stream")
+        if stream_id in self.bodies:
+            raise StreamUnavailableError("it is answered")
         return 0
 
     cdef int check(self, int result) except -1:
@@ -463,6 +464,10 @@ cdef class Connection:
         """It has failed for good; all that it held goes."""
         c.nghttp2_session_del(self.session)
         self.session = NULL
+        self.drop_bodies()
+
+    cdef void drop_bodies(self):
+        """What was to be sent and won't be."""
         self.bodies.clear()
         self.queued = 0
 
@@ -471,6 +476,7 @@ cdef class Connection:
         if self.closed or c.nghttp2_session_want_read(self.session) or c.nghttp2_session_want_write(self.session):
             return
         self.closed = self.terminating = True
+        self.drop_bodies()
         self.told.append(ConnectionClosed(self.close_code, b""))
 
     # From the library
