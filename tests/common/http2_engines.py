@@ -12,9 +12,14 @@ POST = [(b":method", b"POST"), (b":scheme", b"http"), (b":authority", b"a.test")
 LENGTH = (b"content-length", b"5")
 SECRET = ngh2.NeverIndexedHeader(b"authorization", b"Bearer secret")
 MANY = [(b"x-%d" % number, b"%d" % (number % 7)) for number in range(60)]
-REQUESTS = [POST, [*POST, LENGTH], [*POST, SECRET], [*POST, *MANY], [(b":method", b"HEAD"), *POST[1:]], POST[:3]]
+REQUESTS = [
+    POST, [*POST, LENGTH], [*POST, SECRET], [*POST, tuple(SECRET)], [*POST, *MANY],
+    [(b":method", b"HEAD"), *POST[1:]], POST[:3],
+]  # fmt: skip
 OK = [(b":status", b"200")]
-ANSWERS = [OK, [*OK, LENGTH], [*OK, SECRET], [*OK, *MANY], [(b":status", b"204")], [(b"x-a", b"b")]]
+ANSWERS = [
+    OK, [*OK, LENGTH], [*OK, SECRET], [*OK, tuple(SECRET)], [*OK, *MANY], [(b":status", b"204")], [(b"x-a", b"b")],
+]  # fmt: skip
 INTERIM = [(b":status", b"103"), (b"link", b"</a>")]
 TRAILERS: list[Any] = [[(b"grpc-status", b"0")], [(b"grpc-status", b"0"), SECRET], [], MANY, [(b"x", b"y" * 70_000)]]
 

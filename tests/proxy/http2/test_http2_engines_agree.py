@@ -13,6 +13,7 @@ Where they differ, and are meant to:
 """
 
 import importlib.util
+import tracemalloc
 from types import ModuleType
 from typing import Any
 
@@ -21,7 +22,7 @@ import ngh2
 import pytest
 from http2_engines import ACK, ANSWERS, END_HEADERS, END_STREAM, POST, REQUESTS, TRAILERS, Play, take_all
 from http2_frames import FRAMES, PREFACE, make_frame
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from turnout.proxy.compiled import ENGINE, PACKAGE
@@ -38,7 +39,7 @@ CODES = st.sampled_from([0, 1, 2, 7, 8, 11])
 ENDS = st.booleans()
 # What the peer sends
 PEERS = st.one_of(
-    *[st.tuples(st.just("head"), STREAMS, st.integers(0, 5), ENDS, st.booleans())] * 3,
+    *[st.tuples(st.just("head"), STREAMS, st.integers(0, 6), ENDS, st.booleans())] * 3,
     st.tuples(st.just("interim"), STREAMS),
     *[st.tuples(st.just("body"), STREAMS, st.sampled_from([0, 1, 5, 5, 100, 16_384]), ENDS, st.sampled_from([0, 9]))]
     * 3,
@@ -91,7 +92,20 @@ def play(engines: tuple[ModuleType, ModuleType], server: bool, cuts: list[int], 
     stage.take(49_152)
 
 
+WHOLE = 1 << 20
+# A frame that is more than was announced, behind its first bytes; then an empty one of another stream.
+LEFT_OVER = [
+    ("head", 0, 1, False, False),
+    ("head", 0, 0, False, False),
+    ("body", 1, 99, False, 0),
+    ("body", 0, 0, True, 0),
+]
+SECRET_THEN_NOT = [("head", 0, which, True, False) for which in (2, 3, 2)]
+
+
 @given(server=st.booleans(), cuts=CUTS, steps=STEPS)
+@example(server=True, cuts=[12, WHOLE], steps=LEFT_OVER)
+@example(server=True, cuts=[WHOLE], steps=SECRET_THEN_NOT)
 def test_the_same_is_told_and_said_on_the_same_bytes_and_calls(
     engines: Any, server: bool, cuts: list[int], steps: list[tuple[Any, ...]]
 ) -> None:
@@ -99,7 +113,8 @@ def test_the_same_is_told_and_said_on_the_same_bytes_and_calls(
 
 
 @pytest.mark.soak
-@settings(max_examples=20_000)
+@pytest.mark.timeout(600)
+@settings(max_examples=10_000)
 @given(server=st.booleans(), cuts=CUTS, steps=STEPS)
 def test_the_same_is_told_and_said_for_long(
     engines: Any, server: bool, cuts: list[int], steps: list[tuple[Any, ...]]
@@ -107,12 +122,19 @@ def test_the_same_is_told_and_said_for_long(
     play(engines, server, cuts, steps)
 
 
-def test_what_came_of_a_frame_whose_stream_ended_within_it_is_given_back() -> None:
-    """Else a peer that sends frames in parts would lose the window of the connection, stream by stream."""
-    server = engine.connect(server=True, settings={}, window_bytes=65_535, max_streams=9, max_fields_bytes=4_000)
-    encoder = hpack.Encoder()
+def start_server(*, max_fields_bytes: int) -> Any:
+    server = engine.connect(
+        server=True, settings={}, window_bytes=65_535, max_streams=9, max_fields_bytes=max_fields_bytes
+    )
     server.receive_data(PREFACE + make_frame(4, 0, 0))
     take_all(server, 49_152)
+    server.events()
+    return server
+
+
+def test_what_came_of_a_frame_whose_stream_ended_within_it_is_given_back() -> None:
+    """Else a peer that sends frames in parts would lose the window of the connection, stream by stream."""
+    server, encoder = start_server(max_fields_bytes=4_000), hpack.Encoder()
     given_back = 0
     for stream_id in range(1, 41, 2):
         frame = make_frame(0, END_STREAM, stream_id, bytes(16_384))
@@ -128,3 +150,31 @@ def test_what_came_of_a_frame_whose_stream_ended_within_it_is_given_back() -> No
             out = out[size:]
         assert not [event for event in server.events() if type(event) is engine.DataReceived]
     assert given_back > 20 * 16_384 - 65_535
+
+
+def test_a_head_that_comes_again_is_the_same_object() -> None:
+    server, encoder = start_server(max_fields_bytes=4_000), hpack.Encoder()
+    for stream_id in (1, 3):
+        server.receive_data(make_frame(1, END_HEADERS, stream_id, encoder.encode(POST)))
+    first, second = server.events()
+    assert first.headers is second.headers
+
+
+@pytest.mark.parametrize("refused", [False, True], ids=["served", "refused"])
+def test_a_connection_that_is_idle_holds_no_large_head(refused: bool) -> None:
+    """Else who has many connections makes us hold as many heads of the largest size."""
+    large = [(b"x-%d" % number, b"a" * 1_000) for number in range(50)]
+    fields = [*POST, *large, *([(b"connection", b"close")] if refused else [])]
+    server, block = start_server(max_fields_bytes=100_000), hpack.Encoder().encode(fields)
+    pieces = [block[at : at + 16_000] for at in range(0, len(block), 16_000)]
+    raw = make_frame(1, END_STREAM, 1, pieces[0]) + b"".join(make_frame(9, 0, 1, piece) for piece in pieces[1:])
+    tracemalloc.start()
+    try:
+        server.receive_data(raw + make_frame(9, END_HEADERS, 1))
+        server.reset_stream(1, session.Error.CANCEL)
+        take_all(server, 49_152)
+        assert [type(event).__name__ for event in server.events()] == ["RequestReceived", "StreamClosed"][refused:]
+        size, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert size < 20_000

@@ -4,7 +4,8 @@
 `make compiled` builds it, and links it against the library within ngh2. It differs where the layer costs:
 
 * A field that is the same as that in its place in the head before is the same object, and a head whose fields all are is
-  the same tuple. Most heads of a connection are like the last one: they make no objects, and compare by identity.
+  the same tuple. Most heads of a connection are like the last one: they make no objects, and compare by identity. Large
+  heads are not kept for that.
 * Frames are joined in a buffer on the stack, and a body's piece is made once.
 * What nobody asks for is not told: frames of control are one event without content.
 
@@ -47,6 +48,7 @@ RESETS = 100_000
 cdef enum:
     MAX_FIELDS = 1_024  # of one message
     FIELD_OVERHEAD = 32  # RFC 9113 §6.5.2
+    MAX_KEPT_BYTES = 8_192  # of a head that the next is compared with: an idle connection holds no more than this
     FRAME_BYTES = 16_394  # what the library gives at a time, at most
     OUTPUT_BYTES = 49_152 + FRAME_BYTES
     STACK_FIELDS = 48
@@ -165,7 +167,7 @@ cdef class Connection:
     cdef list fields
     cdef Py_ssize_t at
     cdef size_t fields_bytes
-    cdef bint in_trailers
+    cdef int32_t head_stream_id
     # The last ones on this connection
     cdef tuple last_head
     cdef tuple last_trailers
@@ -521,22 +523,34 @@ cdef class Connection:
             fields = self.known
         else:
             fields = self.known[:self.at]
-        self.fields = None
+        self.drop_head()
         if category == c.HCAT_REQUEST:
             event = RequestReceived.__new__(RequestReceived)
-            self.last_head = fields
+            self.last_head = self.keep(fields)
         elif not fields or (<tuple>fields[0])[0] != STATUS:
             event = TrailersReceived.__new__(TrailersReceived)
-            self.last_trailers = fields
+            self.last_trailers = self.keep(fields)
         elif (<bytes>(<tuple>fields[0])[1])[:1] == b"1":
             event = InformationalResponseReceived.__new__(InformationalResponseReceived)
         else:
             event = ResponseReceived.__new__(ResponseReceived)
-            self.last_head = fields
+            self.last_head = self.keep(fields)
         event.stream_id = stream_id
         event.headers = fields
         event.end_stream = end
         self.told.append(event)
+        return 0
+
+    cdef tuple keep(self, tuple fields):
+        """What the next head is compared with."""
+        return fields if self.fields_bytes <= MAX_KEPT_BYTES else ()
+
+    cdef int drop_head(self) except -1:
+        """It was told of, or never will be, since its stream is over."""
+        self.known = ()
+        self.fields = None
+        self.at = 0
+        self.head_stream_id = 0
         return 0
 
     cdef int add_piece(self, int32_t stream_id, const uint8_t *data, size_t size) except -1:
@@ -644,6 +658,7 @@ cdef int _on_begin_headers(c.Session *session, const c.Frame *frame, void *user)
     connection.fields = None
     connection.at = 0
     connection.fields_bytes = 0
+    connection.head_stream_id = frame.hd.stream_id
     return 0
 
 
@@ -730,6 +745,8 @@ cdef int _on_close(c.Session *session, int32_t stream_id, uint32_t error_code, v
     try:
         if connection.piece is not None and connection.piece_stream_id == stream_id:
             connection.drop_pieces()
+        if connection.head_stream_id == stream_id:
+            connection.drop_head()
         body = connection.bodies.pop(stream_id, None)
         if body is not None:
             connection.queued -= body.queued
