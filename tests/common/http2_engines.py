@@ -10,15 +10,16 @@ from http2_frames import PREFACE, make_frame
 
 POST = [(b":method", b"POST"), (b":scheme", b"http"), (b":authority", b"a.test"), (b":path", b"/")]
 LENGTH = (b"content-length", b"5")
-SECRET = ngh2.NeverIndexedHeader(b"authorization", b"Bearer secret")
+SECRET = ngh2.NeverIndexedHeader(b"x-key", b"secret")
 MANY = [(b"x-%d" % number, b"%d" % (number % 7)) for number in range(60)]
 REQUESTS = [
     POST, [*POST, LENGTH], [*POST, SECRET], [*POST, tuple(SECRET)], [*POST, *MANY],
-    [(b":method", b"HEAD"), *POST[1:]], POST[:3],
+    [(b":method", b"HEAD"), *POST[1:]], POST[:3], [*POST, (b"x-a", b"a\0b")], [*POST, *MANY, *MANY],
 ]  # fmt: skip
 OK = [(b":status", b"200")]
 ANSWERS = [
-    OK, [*OK, LENGTH], [*OK, SECRET], [*OK, tuple(SECRET)], [*OK, *MANY], [(b":status", b"204")], [(b"x-a", b"b")],
+    OK, [*OK, LENGTH], [*OK, SECRET], [*OK, tuple(SECRET)], [*OK, *MANY],
+    [(b":status", b"204")], [(b"x-a", b"b")], [*OK, (b"x-a", b"a\0b")], [*OK, *MANY, *MANY],
 ]  # fmt: skip
 INTERIM = [(b":status", b"103"), (b"link", b"</a>")]
 TRAILERS: list[Any] = [[(b"grpc-status", b"0")], [(b"grpc-status", b"0"), SECRET], [], MANY, [(b"x", b"y" * 70_000)]]

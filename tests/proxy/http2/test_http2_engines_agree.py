@@ -39,7 +39,7 @@ CODES = st.sampled_from([0, 1, 2, 7, 8, 11])
 ENDS = st.booleans()
 # What the peer sends
 PEERS = st.one_of(
-    *[st.tuples(st.just("head"), STREAMS, st.integers(0, 6), ENDS, st.booleans())] * 3,
+    *[st.tuples(st.just("head"), STREAMS, st.integers(0, 8), ENDS, st.booleans())] * 3,
     st.tuples(st.just("interim"), STREAMS),
     *[st.tuples(st.just("body"), STREAMS, st.sampled_from([0, 1, 5, 5, 100, 16_384]), ENDS, st.sampled_from([0, 9]))]
     * 3,
@@ -100,12 +100,20 @@ LEFT_OVER = [
     ("body", 1, 99, False, 0),
     ("body", 0, 0, True, 0),
 ]
+MALFORMED = [("head", 0, 7, True, False)]
+FLOOD = [("head", 0, 8, True, True)]
+SAID_SECRETLY = [("send_request", REQUESTS[2], True), ("send_response", 0, ANSWERS[2], True)]
 SECRET_THEN_NOT = [("head", 0, which, True, False) for which in (2, 3, 2)]
 
 
 @given(server=st.booleans(), cuts=CUTS, steps=STEPS)
 @example(server=True, cuts=[12, WHOLE], steps=LEFT_OVER)
 @example(server=True, cuts=[WHOLE], steps=SECRET_THEN_NOT)
+@example(server=True, cuts=[WHOLE], steps=MALFORMED)
+@example(server=False, cuts=[WHOLE], steps=MALFORMED)
+@example(server=True, cuts=[WHOLE], steps=FLOOD)
+@example(server=True, cuts=[WHOLE], steps=SAID_SECRETLY)
+@example(server=False, cuts=[WHOLE], steps=SAID_SECRETLY)
 def test_the_same_is_told_and_said_on_the_same_bytes_and_calls(
     engines: Any, server: bool, cuts: list[int], steps: list[tuple[Any, ...]]
 ) -> None:
@@ -178,3 +186,13 @@ def test_a_connection_that_is_idle_holds_no_large_head(refused: bool) -> None:
     finally:
         tracemalloc.stop()
     assert size < 20_000
+
+
+def test_before_the_peers_settings_no_more_streams_are_opened_than_we_were_told() -> None:
+    client = engine.connect(server=False, settings={}, window_bytes=65_535, max_streams=2, max_fields_bytes=4_000)
+    for _ in range(3):
+        client.send_request(POST, end_stream=True)
+    third = make_frame(1, END_HEADERS | END_STREAM, 5)[3:]
+    assert third not in take_all(client, 49_152)
+    client.receive_data(make_frame(4, 0, 0))
+    assert third in take_all(client, 49_152)
