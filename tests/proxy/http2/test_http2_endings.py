@@ -116,10 +116,14 @@ def test_a_goaway_of_the_peer_is_no_flood_whatever_its_code(make_pair: Callable[
     assert pair.ours.abuses == []
 
 
-def test_terminating_says_why_and_is_the_end(make_pair: Callable[..., Any]) -> None:
+@pytest.mark.parametrize(
+    "late", [b"", b"\0\0\x08\6\0\0\0\0\0" + bytes(8), b"no frame at all"], ids=["", "ping", "junk"]
+)
+def test_terminating_says_why_and_is_the_end(make_pair: Callable[..., Any], late: bytes) -> None:
     pair = make_pair(server=True)
     ask(pair, 1)
     pair.ours.session.terminate(Error.ENHANCE_YOUR_CALM)
+    pair.ours.feed([late])  # what comes before the end is written
     last = pair.ours.take()
     assert last[-8:] == (1).to_bytes(4, "big") + (11).to_bytes(4, "big")
     assert pair.ours.session.ended

@@ -246,7 +246,6 @@ cdef class Connection:
         cdef uint8_t output[OUTPUT_BYTES]
         cdef const uint8_t *data = NULL
         cdef Py_ssize_t size = 0, result
-        cdef list before = None
         self.require_session()
         self.error = None
         if amount > OUTPUT_BYTES - FRAME_BYTES:
@@ -258,17 +257,12 @@ cdef class Connection:
                     self.fail(<int>result)
                 break
             if result > OUTPUT_BYTES - size:
-                before = [] if before is None else before
-                before.append(PyBytes_FromStringAndSize(<const char *>output, size))
-                before.append(PyBytes_FromStringAndSize(<const char *>data, result))
-                size = 0
-                break
+                self.end()
+                raise InternalError("the library gave more than a frame")
             memcpy(output + size, data, result)
             size += result
         if self.closing:
             self.look_for_end()
-        if before is not None:
-            return b"".join(before)
         return PyBytes_FromStringAndSize(<const char *>output, size) if size else NOTHING
 
     @property

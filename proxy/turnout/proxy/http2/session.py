@@ -103,7 +103,7 @@ class Session:
 
     __slots__ = (
         "_abuse", "_connection", "_explained", "_farewell", "_handler", "_last_stream_id", "_ping_due",
-        "_server", "ended", "peer_max_streams",
+        "_server", "_terminated", "ended", "peer_max_streams",
     )  # fmt: skip
 
     def __init__(self, handler: Handler, *, server: bool, max_head_bytes: int, now: float) -> None:
@@ -115,6 +115,8 @@ class Session:
         self._server = server
         self._ping_due = False
         self._last_stream_id = 0
+        self._terminated = False
+        """Whether the end is on its way: nothing that comes matters any more."""
         self.ended = False
         """Nothing more is read; what `take` gives is the last."""
         self.peer_max_streams = INITIAL_MAX_STREAMS
@@ -139,7 +141,7 @@ class Session:
 
     def feed(self, data: bytes, now: float) -> None:
         """Take the bytes that came. A connection error ends the session: what `take` gives then says why."""
-        if self.ended:
+        if self.ended or self._terminated:
             return
         connection = self._connection
         try:
@@ -389,6 +391,7 @@ class Session:
 
     def terminate(self, code: Error) -> None:
         """End all streams, and the connection."""
+        self._terminated = True
         try:
             self._connection.terminate_connection(code)
         except engine.NGH2Error:
