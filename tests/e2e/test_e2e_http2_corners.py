@@ -65,7 +65,7 @@ async def upstream() -> AsyncIterator[Http2Server]:
 
 @pytest.fixture
 def proxy(start_proxy: Start, upstream: Http2Server) -> Proxy:
-    return start_proxy(RULES.format(protocol="h2c", port=upstream.port), "--idle-timeout", "500ms")
+    return start_proxy(RULES.format(protocol="h2c", port=upstream.port), "--idle-timeout", "1s")
 
 
 async def test_trailers_of_a_tunnel_are_nobody_elses(proxy: Proxy, upstream: Http2Server) -> None:
