@@ -28,8 +28,9 @@ test: $(VENV)/.test ## all tests, the long counts in short form
 	$(PYTEST) -m "not soak" $(ARGS)
 
 COMPILED_TESTS := tests/proxy tests/sim $(addprefix tests/e2e/test_e2e_,http.py hostile.py keepalive.py streaming.py \
-	build.py failures.py upgrade.py retries.py workers.py http2_to_http1.py http2_corners.py http2_lifecycle.py \
-	http2_upstreams.py grpc_calls.py grpc_ends.py mirror.py mirror_faults.py mirror_grpc.py)
+	build.py failures.py upgrade.py retries.py workers.py http2_abuse.py http2_conformance.py http2_corners.py \
+	http2_lifecycle.py http2_to_http1.py http2_tools.py http2_upstreams.py grpc_calls.py grpc_ends.py mirror.py \
+	mirror_faults.py mirror_grpc.py tls.py tls_changes.py)
 test-compiled: compiled ## the tests of what is compiled, over the compiled build
 	TURNOUT_COMPILED=1 $(PYTEST) -m "not soak" $(COMPILED_TESTS) $(ARGS)
 

@@ -73,7 +73,7 @@ def test_the_switch_turns_any_build_off(make_build: MakeBuild, monkeypatch: pyte
 def test_a_change_of_what_compiled_modules_import_makes_a_build_stale(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for path in PACKAGE.rglob("*.py"):
+    for path in [*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.p[yx][xd]")]:
         copy = tmp_path / path.relative_to(PACKAGE)
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_bytes(path.read_bytes())
@@ -87,14 +87,22 @@ def test_a_change_of_what_compiled_modules_import_makes_a_build_stale(
         (tmp_path / name).write_bytes(text)
         return other != before
 
-    names = ("exchange/exchange.py", "errors.py", "worker/worker.py")
-    assert [is_other_after(name) for name in names] == [True, True, False]
+    names = ("exchange/exchange.py", "errors.py", "http2/engine.pyx", "http2/nghttp2.pxd", "worker/worker.py")
+    assert [is_other_after(name) for name in names] == [True, True, True, True, False]
+
+
+def test_a_build_is_of_one_libnghttp2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before, other = describe()["sources"], tmp_path / "_core.so"
+    other.write_bytes(b"another one")
+    monkeypatch.setattr(compiled, "find_library", lambda: other)
+    assert describe()["sources"] != before
 
 
 def test_what_runs_here_is_what_was_asked_for() -> None:
     from turnout.proxy.exchange import exchange
+    from turnout.proxy.http2 import engine
 
-    assert exchange.__file__.endswith(".so") == (os.environ[SWITCH] == "1")
+    assert [module.__file__.endswith(".so") for module in (exchange, engine)] == [os.environ[SWITCH] == "1"] * 2
 
 
 def test_no_compiled_module_has_a_struct_of_which_options_would_be_lost() -> None:

@@ -35,6 +35,18 @@ def test_our_reset_reaches_the_peer_and_closes_the_stream(make_pair: Callable[..
     assert pair.ours.messages[1].code == code
 
 
+def test_no_interim_head_is_sent_behind_the_answers(make_pair: Callable[..., Any]) -> None:
+    """It would make the whole answer malformed (RFC 9113 §8.1)."""
+    pair = make_pair(server=True)
+    ask(pair, 1)
+    pair.ours.session.respond(1, RESPONSE, end=False)
+    pair.ours.session.send_interim(1, [(b":status", b"103")])
+    pair.ours.session.send(1, b"body", end=True)
+    pair.run()
+    message = pair.peer.messages[1]
+    assert (message.interim, message.body, message.ended) == ([], b"body", True)
+
+
 def test_what_is_sent_to_a_stream_that_is_over_is_dropped(make_pair: Callable[..., Any]) -> None:
     pair = make_pair(server=True)
     ask(pair, 1)
@@ -113,6 +125,19 @@ def test_terminating_says_why_and_is_the_end(make_pair: Callable[..., Any]) -> N
     assert pair.ours.session.ended
     pair.ours.feed([b"whatever"])
     assert pair.ours.take() == b""
+
+
+def test_what_was_to_be_sent_is_let_go_with_the_connection(make_pair: Callable[..., Any]) -> None:
+    pair = make_pair(server=True, slow_peer=True)
+    ask(pair, 1)
+    session = pair.ours.session
+    session.respond(1, RESPONSE, end=False)
+    session.send(1, bytes(100_000), end=True)
+    pair.run()
+    assert session.all_queued_bytes() > 0
+    session.terminate(Error.ENHANCE_YOUR_CALM)
+    assert not session.ended
+    assert (session.all_queued_bytes(), session.queued_bytes(1)) == (0, 0)
 
 
 @pytest.mark.parametrize("server", [True, False])

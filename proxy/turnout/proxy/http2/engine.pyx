@@ -4,7 +4,8 @@
 `make compiled` builds it, and links it against the library within ngh2. It differs where the layer costs:
 
 * A field that is the same as that in its place in the head before is the same object, and a head whose fields all are is
-  the same tuple. Most heads of a connection are like the last one: they make no objects, and compare by identity.
+  the same tuple. Most heads of a connection are like the last one: they make no objects, and compare by identity. Large
+  heads are not kept for that.
 * Frames are joined in a buffer on the stack, and a body's piece is made once.
 * What nobody asks for is not told: frames of control are one event without content.
 
@@ -47,6 +48,7 @@ RESETS = 100_000
 cdef enum:
     MAX_FIELDS = 1_024  # of one message
     FIELD_OVERHEAD = 32  # RFC 9113 §6.5.2
+    MAX_KEPT_BYTES = 8_192  # of a head that the next is compared with: an idle connection holds no more than this
     FRAME_BYTES = 16_394  # what the library gives at a time, at most
     OUTPUT_BYTES = 49_152 + FRAME_BYTES
     STACK_FIELDS = 48
@@ -165,7 +167,7 @@ cdef class Connection:
     cdef list fields
     cdef Py_ssize_t at
     cdef size_t fields_bytes
-    cdef bint in_trailers
+    cdef int32_t head_stream_id
     # The last ones on this connection
     cdef tuple last_head
     cdef tuple last_trailers
@@ -304,9 +306,7 @@ cdef class Connection:
         cdef c.NV *fields
         cdef int result
         cdef Body body
-        self.require_stream(stream_id)
-        if stream_id in self.bodies:
-            raise StreamUnavailableError("it is answered")
+        self.require_unanswered(stream_id)
         body = _begin_body(&provider, end_stream)
         fields = _lay_out(headers, on_stack)
         result = c.nghttp2_submit_response2(
@@ -322,7 +322,7 @@ cdef class Connection:
         cdef c.NV on_stack[STACK_FIELDS]
         cdef c.NV *fields
         cdef int32_t result
-        self.require_stream(stream_id)
+        self.require_unanswered(stream_id)
         fields = _lay_out(headers, on_stack)
         result = c.nghttp2_submit_headers(self.session, 0, stream_id, NULL, fields, len(headers), NULL)
         if fields != on_stack:
@@ -414,6 +414,7 @@ cdef class Connection:
         self.require_active()
         self.check(c.nghttp2_session_terminate_session(self.session, error_code))
         self.terminating = self.closing = True
+        self.drop_bodies()
 
     # What the above share
 
@@ -440,10 +441,12 @@ cdef class Connection:
             raise ConnectionStateError("it is over")
         return 0
 
-    cdef int require_stream(self, int32_t stream_id) except -1:
+    cdef int require_unanswered(self, int32_t stream_id) except -1:
         self.require_active()
         if c.nghttp2_session_get_stream_local_close(self.session, stream_id) < 0:
             raise StreamUnavailableError("there is no such stream")
+        if stream_id in self.bodies:
+            raise StreamUnavailableError("it is answered")
         return 0
 
     cdef int check(self, int result) except -1:
@@ -463,6 +466,10 @@ cdef class Connection:
         """It has failed for good; all that it held goes."""
         c.nghttp2_session_del(self.session)
         self.session = NULL
+        self.drop_bodies()
+
+    cdef void drop_bodies(self):
+        """What was to be sent and won't be."""
         self.bodies.clear()
         self.queued = 0
 
@@ -471,6 +478,7 @@ cdef class Connection:
         if self.closed or c.nghttp2_session_want_read(self.session) or c.nghttp2_session_want_write(self.session):
             return
         self.closed = self.terminating = True
+        self.drop_bodies()
         self.told.append(ConnectionClosed(self.close_code, b""))
 
     # From the library
@@ -515,22 +523,34 @@ cdef class Connection:
             fields = self.known
         else:
             fields = self.known[:self.at]
-        self.fields = None
+        self.drop_head()
         if category == c.HCAT_REQUEST:
             event = RequestReceived.__new__(RequestReceived)
-            self.last_head = fields
+            self.last_head = self.keep(fields)
         elif not fields or (<tuple>fields[0])[0] != STATUS:
             event = TrailersReceived.__new__(TrailersReceived)
-            self.last_trailers = fields
+            self.last_trailers = self.keep(fields)
         elif (<bytes>(<tuple>fields[0])[1])[:1] == b"1":
             event = InformationalResponseReceived.__new__(InformationalResponseReceived)
         else:
             event = ResponseReceived.__new__(ResponseReceived)
-            self.last_head = fields
+            self.last_head = self.keep(fields)
         event.stream_id = stream_id
         event.headers = fields
         event.end_stream = end
         self.told.append(event)
+        return 0
+
+    cdef tuple keep(self, tuple fields):
+        """What the next head is compared with."""
+        return fields if self.fields_bytes <= MAX_KEPT_BYTES else ()
+
+    cdef int drop_head(self) except -1:
+        """It was told of, or never will be, since its stream is over."""
+        self.known = ()
+        self.fields = None
+        self.at = 0
+        self.head_stream_id = 0
         return 0
 
     cdef int add_piece(self, int32_t stream_id, const uint8_t *data, size_t size) except -1:
@@ -638,6 +658,7 @@ cdef int _on_begin_headers(c.Session *session, const c.Frame *frame, void *user)
     connection.fields = None
     connection.at = 0
     connection.fields_bytes = 0
+    connection.head_stream_id = frame.hd.stream_id
     return 0
 
 
@@ -724,6 +745,8 @@ cdef int _on_close(c.Session *session, int32_t stream_id, uint32_t error_code, v
     try:
         if connection.piece is not None and connection.piece_stream_id == stream_id:
             connection.drop_pieces()
+        if connection.head_stream_id == stream_id:
+            connection.drop_head()
         body = connection.bodies.pop(stream_id, None)
         if body is not None:
             connection.queued -= body.queued
