@@ -65,7 +65,7 @@ async def upstream() -> AsyncIterator[Http2Server]:
 
 @pytest.fixture
 def proxy(start_proxy: Start, upstream: Http2Server) -> Proxy:
-    return start_proxy(RULES.format(protocol="h2c", port=upstream.port), "--idle-timeout", "500ms")
+    return start_proxy(RULES.format(protocol="h2c", port=upstream.port), "--idle-timeout", "1s")
 
 
 async def test_trailers_of_a_tunnel_are_nobody_elses(proxy: Proxy, upstream: Http2Server) -> None:
@@ -280,6 +280,18 @@ async def test_what_no_table_may_learn_is_learned_nowhere_also_where_all_else_is
         request = upstream.requests[-1]
         await until(lambda request=request: request.ended)
         assert sorted(request.secrets) == sorted(came.encode().split())
+
+
+async def test_a_host_that_no_table_may_learn_is_learned_nowhere_as_an_authority(
+    proxy: Proxy, upstream: Http2Server
+) -> None:
+    client = await connect_http2(proxy.port)
+    client.use_no_table()
+    host = hpack.NeverIndexedHeaderTuple(b"host", b"a.test")
+    await client.send(client.head(1, [*get()[:3], host]))
+    assert (await client.read_message(1)).status == 200
+    (request,) = upstream.requests
+    assert (request.get(b":authority"), request.get(b"host"), request.secrets) == (b"a.test", None, [b":authority"])
 
 
 async def test_a_connection_that_the_endpoint_said_goaway_on_ends_with_its_last_stream(

@@ -320,6 +320,39 @@ async def test_a_websocket_passes_from_http_2_to_http_2(proxy: Proxy, upstream: 
     await at_rest_after(proxy, client)
 
 
+async def open_tunnel(port: int) -> Wire:
+    wire = await connect(port)
+    await wire.send(f"GET /chat HTTP/1.1\r\nHost: a.test\r\n{UPGRADE}\r\n".encode())
+    assert (await wire.read_head()).status == 101
+    return wire
+
+
+async def test_the_last_bytes_of_a_tunnel_arrive_and_its_end_though_the_client_has_closed(start_proxy: Start) -> None:
+    """Of an endpoint that takes a little at a time, and answers what nobody reads any more."""
+    async with Http2Server() as upstream:
+        upstream.window = 1_000
+        proxy = start_proxy(rules(upstream))
+        wire = await open_tunnel(proxy.port)
+        await wire.send(b"x" * 50_000)
+        wire.close()
+        (request,) = upstream.requests
+        await until(lambda: request.ended or request.reset is not None)
+        assert (request.body_bytes, request.ended, request.reset) == (50_000, True, None)
+        await at_rest_after(proxy)
+
+
+async def test_a_tunnel_that_the_endpoint_ends_is_ended_there_too(proxy: Proxy, upstream: Http2Server) -> None:
+    """Else it would be one of the streams that the endpoint allows, for as long as the connection lasts."""
+    upstream.on_request = lambda connection, stream, request: connection.answer(stream, [(b":status", b"200")], b"bye")
+    wire = await open_tunnel(proxy.port)
+    assert await wire.read(3) == b"bye"
+    assert await wire.is_closed()
+    (request,) = upstream.requests
+    await until(lambda: request.ended or request.reset is not None)
+    assert (request.ended, request.reset) == (True, None)
+    await at_rest_after(proxy)
+
+
 async def test_an_upstream_without_extended_connect_takes_no_websocket(start_proxy: Start) -> None:
     async with Http2Server(tunnels=False) as upstream:
         wire = await connect(start_proxy(rules(upstream)).port)

@@ -4,14 +4,31 @@ import asyncio
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
+from time import monotonic
 
 import pytest
-from actors.bad_calls import answer_early, break_off, call_rules, flood, garble, hang, leave, lie, refuse, reset, slam
+from actors.bad_calls import (
+    CRUMBS,
+    answer_early,
+    break_off,
+    call_rules,
+    crumble,
+    flood,
+    garble,
+    hang,
+    leave,
+    lie,
+    refuse,
+    reset,
+    slam,
+)
 from actors.grpc_calls import CALLS, Calls, GrpcModel, check_streams, models, proxied
 from actors.http2_server import Connection, Http2Server, Request
 from actors.mirroring import ended, glance
 from actors.proxy import until
 from free_ports import free_port
+
+from turnout.proxy.shadow.pacing import CRUMBS_PER_S, EARNED, MAX_CRUMBS
 
 
 async def make_calls(calls: Calls, host: str = "shadow") -> None:
@@ -75,7 +92,8 @@ async def is_idle(model: GrpcModel) -> bool:
 
 WAYS: dict[Callable[[Connection, int, Request], None], set[str]] = {
     hang: {"timeout"}, reset: {"reset"}, refuse: {"reset"}, slam: {"reset"}, leave: {"reset"}, lie: {"answered"},
-    garble: {"reset", "malformed"}, break_off: {"reset"}, flood: {"timeout"}, answer_early: {"answered", "reset"},
+    garble: {"reset", "malformed"}, break_off: {"reset"}, flood: {"timeout"}, crumble: {"slow"},
+    answer_early: {"answered", "reset"},
 }  # fmt: skip
 """How a shadow behaves, and how its copies may end, beside those that wait for a connection in vain or for too long."""
 
@@ -99,6 +117,27 @@ async def test_whatever_shadows_do_all_kinds_of_calls_go_well(tmp_path: Path) ->
             assert set(found.results) <= outcomes | {"abandoned", "connect_failed", "timeout"}, name
             assert set(found.results) & (outcomes | {"timeout"}), name
         assert (await servers["live"].seen())["called"]["Echo"] == 3 * 3 * len(ports)
+
+
+async def test_what_answers_in_tiny_frames_is_cut_after_so_many(tmp_path: Path) -> None:
+    """It may bring as many of them as its window has bytes, paused or not, and each costs as much as a large one."""
+    count, begun = 15, monotonic()  # of more in a row that fail some would not be copied
+    async with Http2Server("shadow") as shadow:
+        shadow.on_request = crumble
+        with (
+            models("live") as servers,
+            proxied(tmp_path, call_rules(servers["live"].port, {"shadow": shadow.port}, "10s"), servers) as calls,
+        ):
+            async with calls.channel("shadow") as channel:
+                name = channel.unary_unary(f"{CALLS}Name")
+                for _ in range(count):
+                    assert await name(b"x") == b"live"
+            found = await ended(calls.proxy, count)
+            assert (found.mirrored, found.results) == (count, {"slow": count})
+            # What there is to begin with, what live answers and time bring, and for each the one that was too much.
+            least = count * (EARNED + 1)
+            assert found.received_bytes <= MAX_CRUMBS + CRUMBS_PER_S * (monotonic() - begun) + least
+            assert found.received_bytes < CRUMBS
 
 
 @pytest.mark.parametrize("count", [300, pytest.param(10_000, marks=pytest.mark.soak)], ids=["short", "long"])

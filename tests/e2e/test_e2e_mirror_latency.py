@@ -7,15 +7,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from actors.bad_calls import break_off, call_rules, flood, hang, lie, refuse, reset
+from actors.bad_calls import break_off, call_rules, crumble, flood, hang, lie, refuse, reset
 from actors.grpc_calls import models, proxied
 from actors.http2_server import Connection, Http2Server, Request
 from actors.mirroring import Start, ended, glance, hosts
 from actors.shadow_process import shadow_process
 from actors.steady_load import SteadyLoad
 
-BAD = ("hang", "reset", "slam", "garbage", "cut", "flood", "deaf", "fail")
-BAD_CALLS = (hang, reset, lie, refuse, break_off, flood)
+BAD = ("hang", "reset", "slam", "garbage", "cut", "flood", "deaf", "fail", "crumbs")
+BAD_CALLS = (hang, reset, lie, refuse, break_off, flood, crumble)
 """Those that leave the connection be: with the others the shadow is soon left alone."""
 RATE = 1_000
 TURNS = 10

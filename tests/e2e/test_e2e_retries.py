@@ -112,7 +112,7 @@ RETRY = "retry: {attempts: 2, codes: [503], backoff: 1ms}"
 
 
 async def test_what_was_never_sent_is_sent_to_another_endpoint_without_being_asked(pool: Pool) -> None:
-    pool.serve()
+    pool.serve(predictor="loadBalancing: {policy: RoundRobin}")  # by chance, none of six might go there first
     pool.replicas[0].refuse()
     for _ in range(6):
         reply = await pool.ask("POST", body=b"x" * 1000)
@@ -248,11 +248,11 @@ async def test_retry_after_is_waited_for_if_there_is_time(pool: Pool) -> None:
 
 
 async def test_no_retry_is_made_that_could_not_begin_in_time(pool: Pool) -> None:
-    pool.serve(RETRY + "\n    timeouts: {request: 2s}")
-    pool.all(answer(503, "Retry-After: 3"))
+    pool.serve(RETRY + "\n    timeouts: {request: 20s}")
+    pool.all(answer(503, "Retry-After: 30"))
     began = monotonic()
     assert (await pool.ask()).status == 503
-    assert monotonic() - began < 2.0
+    assert monotonic() - began < 20.0
     assert len(pool.requests) == 1
 
 
@@ -260,13 +260,13 @@ async def test_no_retry_is_made_that_could_not_begin_in_time(pool: Pool) -> None
 
 
 async def test_each_attempt_has_its_limit_and_all_together_theirs(pool: Pool) -> None:
-    pool.serve("retry: {attempts: 9, backoff: 1ms}\n    timeouts: {request: 400ms, backendRequest: 150ms}")
+    pool.serve("retry: {attempts: 9, backoff: 1ms}\n    timeouts: {request: 1s, backendRequest: 400ms}")
     pool.all(never)
     began = monotonic()
     assert (await pool.ask()).status == 504
-    assert monotonic() - began > 0.38
+    assert monotonic() - began > 0.95
     line = await pool.line()
-    # Three of 150 ms have a place in 400 ms, and two on a machine that is busy; one limit alone would give one, or ten.
+    # Three of 400 ms have a place in 1 s, and two on a machine that is busy; one limit alone would give one, or ten.
     assert line["flag"] == "UT"
     assert line["attempts"] in (2, 3)
 
@@ -291,7 +291,7 @@ async def test_a_stream_that_stalls_is_cut_by_its_own_limit(pool: Pool) -> None:
         await wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no")
         await wire.reader.read()
 
-    pool.serve(policy="timeouts: {idle: 200ms}")
+    pool.serve(policy="timeouts: {idle: 1s}")
     pool.all(stall)
     with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
         await pool.ask()
@@ -436,7 +436,7 @@ async def test_a_client_that_does_not_read_is_nobody_s_failure_but_its_own(pool:
         while True:
             await wire.send(bytes(65_536))
 
-    pool.serve(predictor=BREAKER, policy="timeouts: {idle: 300ms}")
+    pool.serve(predictor=BREAKER, policy="timeouts: {idle: 1s}")
     pool.all(endless)
     client = await connect(pool.proxy.port)
     client.reader._transport.pause_reading()  # type: ignore[attr-defined]
@@ -453,7 +453,7 @@ async def test_a_replica_that_does_not_take_a_body_is_to_blame(pool: Pool) -> No
 
     server = await asyncio.start_server(deaf, "127.0.0.1", 0, limit=1024)
     pool.replicas[:] = [Replica(port=server.sockets[0].getsockname()[1])]
-    pool.serve(predictor=BREAKER, policy="timeouts: {idle: 500ms}")
+    pool.serve(predictor=BREAKER, policy="timeouts: {idle: 1s}")
     client = await connect(pool.proxy.port)
     client.writer.write(b"PUT / HTTP/1.1\r\nHost: model.test\r\nContent-Length: 50000000\r\n\r\n" + bytes(50_000_000))
     reply = await client.read_response()

@@ -5,6 +5,7 @@ from actors.grpc_calls import policy, predictor, route
 from actors.http2_server import Connection, Request
 
 EXTENSION = "{type: ExtensionRef, extensionRef: {group: turnout.dev, kind: RoutePolicy, name: quick}}"
+CRUMBS = 200_000
 OK_FIELDS = [(b":status", b"200"), (b"content-type", b"application/grpc")]
 
 
@@ -57,6 +58,12 @@ def flood(connection: Connection, stream: int, request: Request) -> None:
     outgoing = connection.outgoing[stream]
     outgoing.pour, outgoing.ends = 1 << 30, True
     connection._send_on()
+
+
+def crumble(connection: Connection, stream: int, request: Request) -> None:
+    """Frames of one byte, nearly as many as the stream's window takes; raw, for `h2` would be slow to make them."""
+    connection.begin(stream, OK_FIELDS)
+    connection.transport.write((b"\0\0\x01\0\0" + stream.to_bytes(4, "big") + b"x") * CRUMBS)
 
 
 def answer_early(connection: Connection, stream: int, request: Request) -> None:

@@ -18,6 +18,9 @@ _get_name = itemgetter(0)
 _ALWAYS = frozenset({b"authorization"})
 """What libnghttp2 never indexes, whoever asks (`nghttp2_hd_deflater`, `deflate_nv`): it need not be marked by us."""
 
+_AUTHORITY = frozenset({b":authority"})
+"""What a request's `host` becomes."""
+
 
 def has_secrets(fields: FieldTuple) -> bool:
     """Whether one of them came as never indexed."""
@@ -28,7 +31,8 @@ def find_secrets(fields: FieldTuple) -> frozenset[bytes]:
     """The names of those that came as never indexed, and would not go out so by themselves."""
     if _PLAIN.issuperset(map(type, fields)):
         return NO_SECRETS
-    return frozenset([field[0] for field in fields if type(field) is not tuple]) - _ALWAYS
+    names = frozenset([field[0] for field in fields if type(field) is not tuple]) - _ALWAYS
+    return names | _AUTHORITY if b"host" in names else names
 
 
 def conceal(fields: Fields, secrets: frozenset[bytes]) -> Fields:

@@ -249,7 +249,7 @@ class DownstreamConnection:
     def on_exchange_done(self, request_ended: bool, now: float) -> None:
         self._exchange = None
         self._chunked = False
-        if self._transport.is_closing():
+        if self._closing_at or self._transport.is_closing():
             return
         if self._close_after or not request_ended:
             self._begin_closing()
@@ -274,9 +274,21 @@ class DownstreamConnection:
         """Nothing is done before the next answer, which says that it is the last."""
 
     def close_now(self) -> None:
-        """The drain is over."""
+        """The drain is over. What was answered by now can still be read, within `LINGER_S`; an answer that only the end
+        of the connection would end is cut by a reset."""
+        exchange, transport = self._exchange, self._transport
+        if exchange is not None and self._until_close:
+            self.abort()
+            return
         self.flush()
-        self._transport.abort()
+        if exchange is None and not transport.get_write_buffer_size() and not has_unsent(transport):
+            transport.abort()
+            return
+        if not (self._closing_at or transport.is_closing()):
+            self._begin_closing()
+        self._linger(LINGER_S)
+        if exchange is not None:
+            exchange.on_downstream_gone()
 
     def held_bytes(self) -> int:
         """What is in memory for this connection: of requests, of answers, and what its upstream does not take."""
@@ -289,9 +301,10 @@ class DownstreamConnection:
         if self._exchange is not None:
             self._exchange.refuse(OVERLOADED)
         elif not self._closing_at:
-            self.close_now()
+            self.flush()
+            self._transport.abort()
         if self._transport.get_write_buffer_size() > MAX_KEPT_BYTES:
-            self.close_now()  # else it lingers, with all that the client does not read
+            self._transport.abort()  # else it lingers, with all that the client does not read
 
     # Writing
 

@@ -79,12 +79,16 @@ class Http2Downstream(Http2Connection):
         worker.services.counters.add(Word.CONNECTIONS_ACTIVE, -1)
         worker.timers.forget(self)
         self.session.ended = True
-        streams, self._streams = self._streams, {}
-        for stream in streams.values():
-            stream.on_gone()
+        self._drop_streams()
         worker.connections.discard(self)
         if not worker.connections:
             worker.on_idle()
+
+    def _drop_streams(self) -> None:
+        """Nobody is there to be answered."""
+        streams, self._streams = self._streams, {}
+        for stream in streams.values():
+            stream.on_gone()
 
     def on_timer(self, now: float) -> float:
         if self.session.ended:
@@ -217,6 +221,22 @@ class Http2Downstream(Http2Connection):
         self.wake_at(now + LINGER_S)
 
     def close_now(self) -> None:
+        """The drain is over. What was answered by now can still be read, and which streams were served (RFC 9113
+        §6.8), within `LINGER_S`."""
+        self.flush()
+        if self._streams or self._transport.get_write_buffer_size() or has_unsent(self._transport):
+            self.session.terminate(Error.NO_ERROR)
+            self._full = False  # of a client that does not read it may be; there is little left to be said
+            self.flush()
+        if not self.session.ended:
+            self._transport.abort()
+            return
+        self._drop_streams()
+        self._cut_at = self._clock() + LINGER_S
+        self.wake_at(self._cut_at)
+
+    def abort(self) -> None:
+        """End it with all that is on it."""
         self._transport.abort()
 
     def held_bytes(self) -> int:
@@ -305,7 +325,7 @@ class DownstreamStream(Stream):
         """The exchange has ended, and not the stream: the client takes its answer slowly, or not at all."""
         connection, queued = self._client, self.queued_bytes()
         if self._unread < 0:
-            connection.close_now()  # it does not even take that the stream has ended
+            connection.abort()  # it does not even take that the stream has ended
         elif queued < self._unread:
             self._unread = queued
         else:

@@ -25,6 +25,7 @@ from turnout.proxy.net.timers import NEVER
 from turnout.proxy.net.tls.failures import is_rejection
 from turnout.proxy.net.tls.handshake import speaks_http2
 from turnout.proxy.net.tls.upstream import UpstreamContext
+from turnout.proxy.net.upstream import TUNNEL_END_S
 
 if TYPE_CHECKING:
     from turnout.proxy.net.pool import Pool
@@ -260,7 +261,7 @@ class Http2Upstream(Http2Connection):
 class UpstreamStream(Stream):
     """One stream at an endpoint: the upstream of its exchange. It is lent until it is given back, aborted or gone."""
 
-    __slots__ = ("_answered", "_exchange", "_head", "_interim", "_lender", "_trailers")
+    __slots__ = ("_answered", "_exchange", "_head", "_interim", "_is_ending", "_lender", "_trailers")
 
     def __init__(self, connection: Http2Upstream) -> None:
         # Written out, and not by super(): one is made for each request.
@@ -271,7 +272,8 @@ class UpstreamStream(Stream):
         self._head: RequestHead
         self._trailers: Fields = NO_FIELDS
         """Those of the answer, as its head has them."""
-        self._answered = False
+        self._answered = self._is_ending = False
+        """Whether there was an answer; whether it is a tunnel that nobody holds, and that is not over yet."""
         self._interim = 0
 
     def __repr__(self) -> str:
@@ -332,15 +334,24 @@ class UpstreamStream(Stream):
             self.reset(Error.CANCEL)
 
     def end_tunnel(self) -> None:
-        self.abort()
+        """The end goes behind what the client said before it closed (RFC 8441 §5), and what comes is for nobody. It
+        stays lent until both sides have ended, or the time for that is over."""
+        self._exchange, self._is_ending = None, True
+        self.resume_reading()
+        self.send(b"", True)
+        asyncio.get_running_loop().call_later(TUNNEL_END_S, self._cut_tunnel)
+
+    def _cut_tunnel(self) -> None:
+        if self._is_ending:
+            self.abort()
 
     @property
     def is_wanted(self) -> bool:
         return self._exchange is not None
 
     def _let_go(self) -> None:
-        if self._exchange is not None:
-            self._exchange = None
+        if self._exchange is not None or self._is_ending:
+            self._exchange, self._is_ending = None, False
             self._waits = False
             if self._held:
                 self.release()
@@ -392,7 +403,8 @@ class UpstreamStream(Stream):
             if data:
                 exchange.on_upstream_tunnel_data(data)
             if end:
-                self.on_gone("", True)
+                self.end_tunnel()
+                exchange.on_upstream_gone("", True)
         elif self._answered:
             exchange.on_response_body(data, end)
         if data:
@@ -411,7 +423,7 @@ class UpstreamStream(Stream):
 
     def on_closed(self, code: int) -> None:
         """The stream is over, in most cases after both messages."""
-        if self._exchange is not None:
+        if self._exchange is not None or self._is_ending:
             name = Error(code).name if code in Error._value2member_map_ else f"error {code}"
             self.on_gone(f"stream reset: {name}", sent=code != Error.REFUSED_STREAM)
 

@@ -30,6 +30,8 @@ _PLAIN: Final = frozenset({int(State.BODY), int(State.UNTIL_CLOSE)})
 READ_BYTES: Final = 65_536
 SLICE_BYTES: Final = 2_048
 """Of a copy's answer with framing in it: a read of 256 KiB may be 43,690 chunks, which keep a worker for 0.1 s."""
+REST_BYTES: Final = 262_144
+"""Of a copy's answer, what is read at most once its connection has broken: as much as the loop reads at a time."""
 TUNNEL_END_S: Final = 5.0
 """How long the endpoint of a tunnel has to take the last bytes of a client that has closed."""
 _COUNT: Final = struct.Struct("=Q")
@@ -44,9 +46,9 @@ class UpstreamConnection:
     """The asyncio protocol of a connection that we made, and the upstream of an exchange."""
 
     __slots__ = (
-        "__weakref__", "_chunked", "_decoder", "_ended", "_exchange", "_paused", "_pool", "_request_at", "_rest",
-        "_reusable", "_spare", "_transport", "_unsent", "_written", "cluster", "counted", "endpoint", "idle_since",
-        "idle_timeout_s", "tls", "wake",
+        "__weakref__", "_chunked", "_decoder", "_ended", "_error", "_exchange", "_is_lost", "_paused", "_pool",
+        "_request_at", "_rest", "_reusable", "_spare", "_transport", "_unsent", "_written", "cluster", "counted",
+        "endpoint", "idle_since", "idle_timeout_s", "tls", "wake",
     )  # fmt: skip
 
     def __init__(
@@ -64,7 +66,9 @@ class UpstreamConnection:
         self._unsent = b""
         """A whole request that goes out at the end of the turn."""
         self._rest = b""
-        """What was read of a copy's answer, and waits for its turn."""
+        """What was read of a copy's answer, and waits for its turn; also once the connection `_is_lost`."""
+        self._is_lost = False
+        self._error: Exception | None = None
         self._written = self._request_at = 0
         """Bytes of all requests, and of those before the present one."""
         self.cluster = cluster
@@ -113,7 +117,11 @@ class UpstreamConnection:
     def _go_on(self) -> None:
         """Reading goes on: first with what was read."""
         self._feed_slices()
-        if not self._paused and not self._transport.is_closing():
+        if self._paused:
+            return
+        if self._is_lost:
+            self._end(self._error)
+        elif not self._transport.is_closing():
             self._transport.resume_reading()
 
     def _feed(self, data: bytes) -> None:
@@ -138,6 +146,14 @@ class UpstreamConnection:
             self._pool.on_lost(self)
         if error is not None and self._exchange is not None:
             self._read_what_is_left()
+        self._feed_slices()
+        if self._rest and self._exchange is not None:
+            self._is_lost, self._error = True, error  # what came before the end is read first
+        else:
+            self._end(error)
+
+    def _end(self, error: Exception | None) -> None:
+        """All that came is read: was it an answer?"""
         exchange = self._exchange
         if exchange is not None:
             self._reusable = False
@@ -147,7 +163,7 @@ class UpstreamConnection:
                 exchange.on_connect_failed(self._pool.on_tls_failure(self, error))
             elif is_torn or not self._decoder.feed_eof():
                 self._exchange = None
-                exchange.on_upstream_gone(_describe(error), self._may_have_arrived(error))
+                exchange.on_upstream_gone(_describe(error), self._is_lost or self._may_have_arrived(error))
         self._drop_spare()
 
     def pause_writing(self) -> None:
@@ -226,7 +242,8 @@ class UpstreamConnection:
 
     def unsent_bytes(self) -> int:
         """What the endpoint has not taken yet, and what waits here of a copy's answer."""
-        return self._transport.get_write_buffer_size() + len(self._unsent) + len(self._rest)
+        written = 0 if self._is_lost else self._transport.get_write_buffer_size()
+        return written + len(self._unsent) + len(self._rest)
 
     def flush(self) -> None:
         """Write what waits for the end of the turn."""
@@ -312,9 +329,16 @@ class UpstreamConnection:
 
         The loop closes its descriptor when a write fails so; the answer is still in the socket, behind the spare one.
         """
+        exchange = self._exchange
+        is_copy = exchange is not None and exchange.is_copy()
         try:
             while self._spare is not None and (data := self._spare.recv(READ_BYTES)):
-                self._decoder.feed(data)
+                if not is_copy:
+                    self._decoder.feed(data)
+                elif len(self._rest) < REST_BYTES:
+                    self._rest += data
+                else:
+                    break
         except (OSError, MalformedError):
             pass  # nothing more to be had; what is missing is told as the end of the connection
 
@@ -324,9 +348,13 @@ class UpstreamConnection:
             self._spare = None
 
     def pause_reading(self) -> None:
-        if not self._paused and not self._transport.is_closing():
+        if self._paused:
+            return
+        if not self._transport.is_closing():
             self._paused = True
             self._transport.pause_reading()
+        elif self._rest:
+            self._paused = True
 
     def resume_reading(self) -> None:
         if self._paused:
