@@ -6,6 +6,7 @@ within a bound, and beyond that they are dropped and counted.
 """
 
 from collections.abc import Callable
+from typing import Final
 
 from turnout.proxy.errors import Flag
 from turnout.proxy.exchange.state import ExchangeState
@@ -17,9 +18,10 @@ from turnout.proxy.route.entry import Entry
 from turnout.proxy.route.split import Share
 from turnout.proxy.telemetry.trace.record import MAX_BYTES, Record, count_spans, encode_records
 
-BATCH_RECORDS = 64
+BATCH_RECORDS = 128
+"""Two of them make a usual request to a collector (512 spans). Each wakes the supervisor, and is told to be taken."""
 MAX_RECORDS = 1_024
-MAX_UNDER_WAY = 8
+MAX_UNDER_WAY = 4
 """Batches that the supervisor has not taken yet."""
 
 SERVER_ERRORS = frozenset(
@@ -29,6 +31,8 @@ SERVER_ERRORS = frozenset(
     }
 )  # fmt: skip
 """Statuses for which a server's span is an error (OpenTelemetry semantic conventions for gRPC)."""
+
+_FLAGS: Final = tuple(map(str, Flag))
 
 Log = Callable[[ExchangeState, Peer, float], None]
 
@@ -139,7 +143,7 @@ def describe(exchange: ExchangeState, trace: Trace, peer: Peer, now: float) -> R
         exchange.started_at, now, exchange.first_byte_at,
         head.method[:MAX_BYTES], peer.scheme, head.host[:MAX_BYTES], path[:MAX_BYTES], query[:MAX_BYTES],
         head.path[:MAX_BYTES], head.minor, head.grpc,
-        exchange.status, exchange.grpc_status, str(Flag(flag)), failure is not None, exchange.reason[:MAX_BYTES],
+        exchange.status, exchange.grpc_status, _FLAGS[flag], failure is not None, exchange.reason[:MAX_BYTES],
         entry.name if entry is not None else "", share.cluster if share is not None else "",
         _find_variant(entry, share), exchange.upstream_s,
         exchange.bytes_received, exchange.bytes_sent, head.request_id,

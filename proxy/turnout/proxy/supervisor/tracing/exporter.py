@@ -65,7 +65,8 @@ class Exporter:
                 return
             self._queue.append((spans, records))
             self._queued += spans
-            self._changed.notify()
+            if len(self._queue) == 1 or self._is_due():  # else the thread knows all that it wants to
+                self._changed.notify()
 
     def close(self, timeout_s: float = CLOSE_S) -> None:
         """Export what is there, as far as that can be done in time. Blocks."""
