@@ -456,7 +456,7 @@ from envoy.config.route.v3.route_components_pb2 import Route
 from turnout.xds.client.source import XdsSource
 from turnout.proxy.supervisor.tracing.sender import Sender, describe_resource
 route, sender = Route(name="a"), Sender("http://127.0.0.1:9/v1/traces", 0.2)
-sent = sender.send([], 0.0)
+sent = sender.send([])
 print(Route.FromString(route.SerializeToString()).name, describe_resource()["service.name"], sent.taken, bool(sent.why))
 """
     assert run_python(source) == "a turnout False True"

@@ -23,7 +23,7 @@ from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, Trace
 from span_records import ATTEMPT, PLAIN, C, P, S, T, change
 
 from turnout.proxy.supervisor.tracing.describe import CLIENT, SERVER, Span, make_spans
-from turnout.proxy.supervisor.tracing.otlp import Encoder
+from turnout.proxy.supervisor.tracing.otlp import Envelope, encode_span
 from turnout.proxy.telemetry.trace.record import (
     Record,
     count_spans,
@@ -149,7 +149,7 @@ def test_a_copy_is_a_span_alone() -> None:
 @pytest.mark.parametrize("value", [bytes(range(1, 256)), "ü".encode(), b"\xff" * 900])
 def test_whatever_bytes_came_the_json_is_valid(value: bytes) -> None:
     record = change(path=b"/" + value, query=value, sent_path=b"/" + value, method=value, user_agent=value, model=value)
-    body = json.loads(Encoder({}, "turnout", "1").encode(make_spans(record), 0.0))
+    body = json.loads(Envelope({}, "turnout", "1").wrap([encode_span(span, 0.0) for span in make_spans(record)]))
     assert len(body["resourceSpans"][0]["scopeSpans"][0]["spans"]) == 2
 
 
@@ -194,6 +194,7 @@ def without_empty(value: Any) -> Any:
 )
 def test_what_is_sent_is_what_the_sdk_would_send(record: Record) -> None:
     resource = Resource({"service.name": "turnout", "count": 3, "tags": ["a", "b"], "on": True, "share": 0.5})
-    ours = json.loads(Encoder(resource.attributes, "turnout", "1").encode(make_spans(record), 0.0))
+    encoded = [encode_span(span, 0.0) for span in make_spans(record)]
+    ours = json.loads(Envelope(resource.attributes, "turnout", "1").wrap(encoded))
     theirs = json.loads(encode_spans([as_sdk(span, resource) for span in make_spans(record)]).to_json())
     assert without_empty(ours) == without_empty(theirs)

@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -11,7 +11,6 @@ from span_records import PLAIN
 
 from turnout.proxy.supervisor.tracing.answer import Answer
 from turnout.proxy.supervisor.tracing.complaints import INTERVAL_S
-from turnout.proxy.supervisor.tracing.describe import Span
 from turnout.proxy.supervisor.tracing.environment import Batching
 from turnout.proxy.supervisor.tracing.exporter import Exporter
 from turnout.proxy.telemetry.trace.record import encode_records
@@ -30,7 +29,7 @@ class FakeCollector:
     """`may_go` is a gate before each batch; `results` are what the next ones come to, taken once they are used up."""
 
     def __init__(self) -> None:
-        self.batches: list[list[Span]] = []
+        self.batches: list[Sequence[bytes]] = []
         self.results: list[Answer] = []
         self.may_go = threading.Event()
         self.may_go.set()
@@ -38,7 +37,7 @@ class FakeCollector:
         self.closed = threading.Event()
         self.closes = threading.Semaphore(0)
 
-    def send(self, spans: list[Span], offset_s: float) -> Answer:
+    def send(self, spans: Sequence[bytes]) -> Answer:
         self.asked.release()
         self.may_go.wait(WITHIN_S)
         self.batches.append(spans)

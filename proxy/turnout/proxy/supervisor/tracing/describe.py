@@ -37,14 +37,14 @@ _KEPT = 512
 four values of `MAX_BYTES`, and all of it in need of escapes."""
 
 
-class Shared(msgspec.Struct):
+class Shared(msgspec.Struct, gc=False):
     """Attributes that many spans have, at least one; and how they are written, for who writes them."""
 
     attributes: dict[str, Value]
     encoded: bytes = b""
 
 
-class Span(msgspec.Struct):
+class Span(msgspec.Struct, gc=False):
     """One span, in OpenTelemetry's words; ids are hex digits, times seconds of the monotonic clock. `error` says that
     it is one, and why."""
 

@@ -6,7 +6,7 @@ recorded request costs. What many spans say is encoded once (`Shared`), and the 
 only what others wrote is escaped.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -32,21 +32,21 @@ class KeyValue(msgspec.Struct, gc=False):
     value: StringValue | dict[str, Any]
 
 
-class Encoder:
-    """Of spans of one resource and one scope."""
+class Envelope:
+    """What is around spans of one resource and one scope."""
 
     def __init__(self, resource: Mapping[str, Any], scope: str, version: str) -> None:
         told = {"resource": {"attributes": encode_attributes(resource)}}
         scopes = [{"scope": {"name": scope, "version": version}, "spans": [None]}]
         self._before, self._after = _encode({"resourceSpans": [{**told, "scopeSpans": scopes}]}).rsplit(b"null", 1)
 
-    def encode(self, spans: Iterable[Span], offset_s: float) -> bytes:
-        """The body of a request to a collector; `offset_s` is what the clock of the wall is ahead of the spans'."""
-        # One by one: what is made of a span is gone before the next, and the cyclic collector has nothing to look at.
-        return self._before + b",".join([_encode_span(span, offset_s) for span in spans]) + self._after
+    def wrap(self, spans: Sequence[bytes]) -> bytes:
+        """The body of a request to a collector, out of spans that are encoded."""
+        return b"".join([self._before, b",".join(spans), self._after])
 
 
-def _encode_span(span: Span, offset_s: float) -> bytes:
+def encode_span(span: Span, offset_s: float) -> bytes:
+    """One span; `offset_s` is what the clock of the wall is ahead of the span's."""
     attributes = _encode_shared(span.shared)
     if span.own:
         attributes = b"%b,%b" % (attributes, _encode_inside(span.own))

@@ -6,7 +6,7 @@ exporter's thread: it takes a while, and most proxies need none of it.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -15,8 +15,7 @@ from opentelemetry.exporter.otlp.json.http.trace_exporter import OTLPSpanExporte
 from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, Resource
 
 from turnout.proxy.supervisor.tracing.answer import Answer, read_answer
-from turnout.proxy.supervisor.tracing.describe import Span
-from turnout.proxy.supervisor.tracing.otlp import Encoder
+from turnout.proxy.supervisor.tracing.otlp import Envelope
 
 SERVICE = "turnout"
 """The name of the service where the environment gives none."""
@@ -32,13 +31,13 @@ class Sender:
         self._client = exporter._client
         self._client._timeout = min(self._client._timeout, timeout_s)
         self._transport = self._client._transport = _Remembering(self._client._transport)
-        self._encoder = Encoder(describe_resource(), SERVICE, version("turnout"))
+        self._envelope = Envelope(describe_resource(), SERVICE, version("turnout"))
         # It would speak for each batch; `Exporter` says once that it fails, and once that it does no longer.
         logging.getLogger(OTLPSpanExporter.__module__).setLevel(logging.CRITICAL)
 
-    def send(self, spans: list[Span], offset_s: float) -> Answer:
-        """How the collector took them. Blocks."""
-        result = self._client.export(self._encoder.encode(spans, offset_s))
+    def send(self, spans: Sequence[bytes]) -> Answer:
+        """How the collector took spans, which are encoded. Blocks."""
+        result = self._client.export(self._envelope.wrap(spans))
         if not result.success:
             return Answer(taken=False, why=str(result.reason or result.error or "not in time"))
         return read_answer(self._transport.take_body(), len(spans))
