@@ -5,8 +5,12 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from sidebyside import envoy, haproxy, mutual_tls, nginx, targets, tools
 from sidebyside.checks import AccessLog, WrongAnswer, check_answers, check_load
+from sidebyside.exports import check_exports
 from sidebyside.load import Load, LoadFailed, Target, parse_h2load, parse_h2load_log, parse_wrk
 from sidebyside.processes import Child, Cores, ProcessDied, wait_until
 from sidebyside.report import markdown
@@ -132,6 +137,46 @@ def test_failed_requests_and_answers_of_another_length_are_refused(tmp_path: Pat
     for wrong in (_load(failed=1), _load(bytes=100_000), _load(bytes=9_000_000)):
         with pytest.raises(WrongAnswer):
             check_load("wrong", wrong, target)
+
+
+METRICS = """# TYPE turnout_spans_exported counter
+turnout_spans_exported_total {exported}
+turnout_spans_dropped_total{{reason="export"}} {refused}
+turnout_spans_dropped_total{{reason="queue"}} 5.0
+"""
+
+
+@pytest.fixture
+def admin() -> Iterator[ThreadingHTTPServer]:
+    """An admin interface that answers with its `text`."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(server.text.encode())
+
+        def log_message(self, *_args: object) -> None: ...
+
+    server: Any = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_spans_that_a_collector_does_not_take_are_refused(admin: Any, tmp_path: Path) -> None:
+    runner: Any = SimpleNamespace(
+        lane=Lane("turnout spans 1 %", "turnout spans 1 %", small_table()),
+        setup=Setup(tmp_path, small_table(), 1, admin.server_port, 2, 3),
+    )
+    admin.text = METRICS.format(exported=512.0, refused=0.0)
+    check_exports(runner)
+    admin.text = METRICS.format(exported=512.0, refused=7.0)
+    with pytest.raises(WrongAnswer, match=r'turnout spans 1 %: 7 spans dropped \{reason="export"\}'):
+        check_exports(runner)
 
 
 def test_the_access_log_is_complete_when_all_expected_lines_are_there(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -267,6 +268,24 @@ async def test_answers_of_our_own_name_the_trace(start_proxy: Start, collector: 
     assert by_request[answer["request_id"]].attributes["error.type"] == "UF"
 
 
+async def test_without_a_collector_the_trace_of_the_client_is_named_and_no_other(start_proxy: Start) -> None:
+    proxy = start_proxy(rules(free_port()) + "---\n" + predictor("dead", free_port()) + to("dead"))
+    named = json.loads((await ask(proxy, "x-request-id: named", parent(False))).body)["error"]
+    malformed = json.loads((await ask(proxy, "x-request-id: malformed", f"traceparent: 00-{T}")).body)["error"]
+    alone = json.loads((await ask(proxy, "x-request-id: alone")).body)["error"]
+    assert [answer["trace_id"] for answer in (named, malformed, alone)] == [T, "", ""]
+    async with Calls(proxy, {}).channel("dead") as channel:
+        for metadata, told in (([("traceparent", f"00-{T}-{P}-01")], f", trace {T})"), ([], ")")):
+            with pytest.raises(grpc.aio.AioRpcError) as failed:
+                await channel.unary_unary("/test.Calls/Echo")(b"", metadata=metadata)
+            details = failed.value.details() or ""
+            assert details.endswith(told)
+            assert ("trace" in details) == bool(metadata)
+    lines = {line["request_id"]: line["trace_id"] for line in await proxy.access(5)}
+    assert [lines[name] for name in ("named", "malformed", "alone")] == [T, "", ""]
+    assert sorted(lines.values()) == ["", "", "", T, T]
+
+
 async def test_a_wait_for_a_limit_and_for_a_connection_is_told(start_proxy: Start, collector: Collector) -> None:
     async with Echo() as model:
         limit = "circuitBreaker: {maxRequests: 1, overflow: Queue, maxPendingRequests: 5}"
@@ -311,6 +330,56 @@ async def test_the_end_of_a_proxy_loses_no_span(start_proxy: Start, collector: C
     await collector.take(300, within_s=1)
 
 
+async def count_spans(proxy: Proxy) -> dict[str, int]:
+    """What became of the spans that are settled: `exported`, or why not."""
+    lines = (await proxy.admin("/metrics"))[1].splitlines()
+    dropped = [line for line in lines if line.startswith("turnout_spans_dropped_total{")]
+    found = {line.split('"')[1]: int(float(line.split()[-1])) for line in dropped}
+    (exported,) = [line for line in lines if line.startswith("turnout_spans_exported_total ")]
+    return {**found, "exported": int(float(exported.split()[-1]))}
+
+
+async def test_spans_of_a_worker_that_is_killed_are_counted(start_proxy: Start, collector: Collector) -> None:
+    asked = 0
+    async with Echo() as model:
+        proxy = start_proxy(rules(model.port), environ=collector.environ)
+        while (await count_spans(proxy))["worker_died"] == 0:  # it tells of spans once a second, perhaps just before
+            for _ in range(10):
+                assert (await ask(proxy)).status == 200
+            asked += 10
+            (worker,) = await proxy.workers()
+            os.kill(worker, signal.SIGKILL)
+
+            async def is_replaced(killed: int = worker) -> bool:
+                workers = (await proxy.stats())["supervisor"]["workers"]
+                return [w["pid"] != killed and w["state"] == "serving" for w in workers] == [True]
+
+            await until(is_replaced)
+    counts = await count_spans(proxy)
+    rounds = asked // 10
+    # The last answer of a round may be there before its exchange is over.
+    assert 2 * (asked - rounds) <= counts["exported"] + counts["worker_died"] <= 2 * asked
+    assert f"died before it told of {counts['worker_died']} spans" in proxy.events()
+
+
+async def test_spans_that_a_collector_rejects_are_not_counted_as_exported(
+    start_proxy: Start, collector: Collector
+) -> None:
+    collector.answer = {"partialSuccess": {"rejectedSpans": "1", "errorMessage": "too old"}}
+    async with Echo() as model:
+        proxy = start_proxy(rules(model.port), environ=collector.environ)
+        await ask(proxy)
+        await collector.take(2)
+
+        async def is_settled() -> bool:
+            return sum((await count_spans(proxy)).values()) == 2
+
+        await until(is_settled)
+    counts = await count_spans(proxy)
+    assert (counts["exported"], counts["rejected"]) == (1, 1)
+    assert "the collector rejected 1 spans: 'too old'" in proxy.events()
+
+
 @pytest.mark.parametrize("fault", ["nobody is there", "it hangs", "it refuses"])
 async def test_a_collector_that_is_no_good_costs_no_request(
     start_proxy: Start, collector: Collector, fault: str
@@ -324,16 +393,11 @@ async def test_a_collector_that_is_no_good_costs_no_request(
         for _ in range(100):
             assert (await ask(proxy)).status == 200
 
-        async def dropped() -> dict[str, int]:
-            lines = (await proxy.admin("/metrics"))[1].splitlines()
-            found = [line for line in lines if line.startswith("turnout_spans_dropped_total{")]
-            return {line.split('"')[1]: int(float(line.split()[-1])) for line in found}
-
         async def is_known() -> bool:
-            return (await dropped())["export"] > 0
+            return (await count_spans(proxy))["export"] > 0
 
         await until(is_known)
-        assert (await dropped())["worker"] == 0, "the supervisor takes what comes"
+        assert (await count_spans(proxy))["worker"] == 0, "the supervisor takes what comes"
         assert proxy.events().count("spans cannot be exported") == 1
         assert "opentelemetry" not in proxy.events(), "one voice is enough"
         begun = monotonic()
@@ -392,8 +456,8 @@ from envoy.config.route.v3.route_components_pb2 import Route
 from turnout.xds.client.source import XdsSource
 from turnout.proxy.supervisor.tracing.sender import Sender, describe_resource
 route, sender = Route(name="a"), Sender("http://127.0.0.1:9/v1/traces", 0.2)
-sent = sender.send([], 0.0)
-print(Route.FromString(route.SerializeToString()).name, describe_resource()["service.name"], sent, bool(sender.why))
+sent = sender.send([])
+print(Route.FromString(route.SerializeToString()).name, describe_resource()["service.name"], sent.taken, bool(sent.why))
 """
     assert run_python(source) == "a turnout False True"
 

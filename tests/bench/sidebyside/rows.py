@@ -15,9 +15,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from sidebyside.exports import check_exports
 from sidebyside.processes import Cores
 from sidebyside.single import measure_idle, measure_start
-from sidebyside.stage import VARIANTS, Lane, Stage
+from sidebyside.stage import VARIANTS, Lane, Runner, Stage
 from sidebyside.tools import COMPILED
 from sidebyside.turnout import SPANS
 from sidebyside.turns import FEW, FIXED, MANY, SATURATION, Plan, measure, medians
@@ -73,7 +74,7 @@ def measure_spans(ask: Ask) -> dict[str, Any]:
     table = small_table()
     proxies = [proxy for proxy in ask.proxies if proxy in ("turnout", COMPILED)]
     lanes = [Lane(name, name, table) for proxy in proxies for name in (f"{proxy} spans {share}" for share in SPANS)]
-    return _turns("spans", ask, lanes, "untraced", (SATURATION,))
+    return _turns("spans", ask, lanes, "untraced", (SATURATION,), check=check_exports)
 
 
 def measure_grpc(
@@ -106,13 +107,14 @@ def measure_start_row(ask: Ask) -> dict[str, Any]:
 
 
 def _turns(
-    row: str, ask: Ask, lanes: list[Lane], shape: str, loads: tuple[str, ...], upstream: UpstreamArgv = upstream_argv
-) -> dict[str, Any]:
+    row: str, ask: Ask, lanes: list[Lane], shape: str, loads: tuple[str, ...], upstream: UpstreamArgv = upstream_argv,
+    check: Callable[[Runner], None] = lambda runner: None,
+) -> dict[str, Any]:  # fmt: skip
     if not lanes:
         return {"turns": [], "medians": {}}
     with Stage(ask.folder / row, ask.cores, upstream) as stage:
         runners = stage.start_all(lanes)
-        turns = measure(runners, SHAPES[shape], ask.plan, loads, ask.folder / row)
+        turns = measure(runners, SHAPES[shape], ask.plan, loads, ask.folder / row, check)
     return {"turns": [asdict(turn) for turn in turns], "medians": medians(turns)}
 
 

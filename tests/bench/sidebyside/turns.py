@@ -59,16 +59,23 @@ class Turn:
     others: float
 
 
-def measure(runners: list[Runner], shape: Shape, plan: Plan, loads: tuple[str, ...], folder: Path) -> list[Turn]:
-    """Check and warm up all, then take the turns. Raises WrongAnswer, LoadFailed, ProcessDied."""
+def measure(
+    runners: list[Runner], shape: Shape, plan: Plan, loads: tuple[str, ...], folder: Path,
+    check: Callable[[Runner], None] = lambda runner: None,
+) -> list[Turn]:  # fmt: skip
+    """Check and warm up all, then take the turns; `check` is one more, before and after them. Raises WrongAnswer,
+    LoadFailed, ProcessDied."""
     folder.mkdir(parents=True, exist_ok=True)
     seats = [Seat(runner, Target(folder, runner.setup.listen, runner.lane.table, shape)) for runner in runners]
     for seat in seats:
         check_split(seat.runner, seat.target)
         seat.log.expect(LOADS[loads[0]](seat.target, plan.warm_up_s).requests)
+    for runner in runners:
+        check(runner)
     turns = [seat.take_turn(load, plan.seconds) for _ in range(plan.turns) for load in loads for seat in seats]
     for seat in seats:
         seat.log.settle()
+        check(seat.runner)
     return turns
 
 

@@ -3,7 +3,8 @@
 It reads the whole request body before it answers, as a model server does; a plain `return` answers first, and a
 proxy that sees an answer before it has sent the body may close the connection (Envoy does). nginx reads a
 body for `mirror`; then `empty_gif`, which refuses POST without touching a file, leads to the answer. The
-answer names the port in `X-Upstream`, by which the split is checked.
+answer names the port in `X-Upstream`, by which the split is checked. Bodies stay in memory, also those of 512 spans:
+its worker may have no right to write into our folder.
 """
 
 import sys
@@ -43,7 +44,7 @@ http {{
     access_log off;
     default_type application/json;
     client_body_temp_path {folder}/upstream-body;
-    client_body_buffer_size 256k;
+    client_body_buffer_size 1m;
     client_max_body_size 1m;
     keepalive_requests 1000000000;
     keepalive_timeout 3600s;

@@ -32,13 +32,14 @@ class Seen(NamedTuple):
 
 
 class Collector:
-    """`async with Collector() as collector`: listens at `collector.endpoint`. `status` may be changed at any time, and
-    what comes while `frozen` is set is not answered before the end."""
+    """`async with Collector() as collector`: listens at `collector.endpoint`. `status` and `answer` may be changed at
+    any time, and what comes while `frozen` is set is not answered before the end."""
 
     def __init__(self) -> None:
         self.spans: list[Seen] = []
         self.requests: list[web.Request] = []
         self.status = 200
+        self.answer: dict[str, Any] = {}
         self.frozen = False
         self.port = 0
         self._thawed = asyncio.Event()
@@ -90,7 +91,7 @@ class Collector:
             await self._thawed.wait()
         if self.status == 200:
             self.spans += read_spans(gzip.decompress(body) if body[:2] == b"\x1f\x8b" else body)
-        return web.json_response({}, status=self.status)
+        return web.json_response(self.answer, status=self.status)
 
 
 def read_spans(body: bytes) -> list[Seen]:

@@ -229,7 +229,10 @@ class World:
         self.replays = Replays(REPLAYS)
         fake: Any = self
         tracer = Tracer(SAMPLERS[seed % 3], ("tracecontext",), SLOW_S)
-        self.spans = SpanLog(tracer, self.log, self.take, lambda spans: self.fail(f"{spans} spans were dropped"))
+        self.recorded = 0
+        self.spans = SpanLog(
+            tracer, self.log, self.take, lambda spans: self.fail(f"{spans} spans were dropped"), self.count_recorded
+        )
         self.services = Services(fake, counters, self.clock, self.clock, self.spans.log, self.replays, 3.0)
         self.services.tracer = tracer
         self.guards = Guards(Buckets(self.words, [], 0), counters, b"", 1)
@@ -243,6 +246,9 @@ class World:
     def log(self, exchange: Any, peer: Any, now: float) -> None:
         self.logged.append(exchange)
         self.ended_at[exchange.head.request_id] = now
+
+    def count_recorded(self, spans: int) -> None:
+        self.recorded += spans
 
     def take(self, spans: int, records: bytes) -> None:
         taken = decode_records(records)
@@ -448,6 +454,7 @@ class World:
         self.spans.close()
         records = {record.request_id: record for record in self.records}
         assert len(records) == len(self.records), "each exchange once"
+        assert self.recorded == sum(map(count_spans, self.records))
         for exchange in self.logged:
             record = records.pop(exchange.head.request_id, None)
             assert (record is not None) == self.is_recorded(exchange), exchange

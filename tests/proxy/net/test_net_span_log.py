@@ -22,9 +22,9 @@ class Supervisor:
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
-        self.dropped = 0
+        self.dropped = self.counted = 0
         tracer = Tracer(make_sampler("always_on", 1.0), ("tracecontext",), 1.0)
-        self.log = SpanLog(tracer, self._log, self._take, self._drop)
+        self.log = SpanLog(tracer, self._log, self._take, self._drop, self._count)
         self.keep = tracer.keep
 
     def _log(self, exchange: ExchangeState, peer: Peer, now: float) -> None:
@@ -34,6 +34,9 @@ class Supervisor:
         numbers = [int(record.trace_id) for record in decode_records(records)]
         assert spans == len(numbers)
         self.batches.append(numbers)
+
+    def _count(self, spans: int) -> None:
+        self.counted += spans
 
     def _drop(self, spans: int) -> None:
         self.dropped += spans
@@ -64,6 +67,7 @@ def test_who_does_not_take_them_gets_no_more(supervisor: Supervisor) -> None:
     supervisor.log.flush()
     assert len(supervisor.batches) == MAX_UNDER_WAY
     assert supervisor.dropped == 7, "and the worker keeps so many"
+    assert supervisor.counted == total - 7, "what is dropped is not also lost when the worker dies"
     taken = 0
     while taken < len(supervisor.batches):
         taken += 1

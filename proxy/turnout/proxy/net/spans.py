@@ -6,6 +6,7 @@ within a bound, and beyond that they are dropped and counted.
 """
 
 from collections.abc import Callable
+from typing import Final
 
 from turnout.proxy.errors import Flag
 from turnout.proxy.exchange.state import ExchangeState
@@ -17,9 +18,10 @@ from turnout.proxy.route.entry import Entry
 from turnout.proxy.route.split import Share
 from turnout.proxy.telemetry.trace.record import MAX_BYTES, Record, count_spans, encode_records
 
-BATCH_RECORDS = 64
+BATCH_RECORDS = 128
+"""Two of them make a usual request to a collector (512 spans). Each wakes the supervisor, and is told to be taken."""
 MAX_RECORDS = 1_024
-MAX_UNDER_WAY = 8
+MAX_UNDER_WAY = 4
 """Batches that the supervisor has not taken yet."""
 
 SERVER_ERRORS = frozenset(
@@ -30,22 +32,27 @@ SERVER_ERRORS = frozenset(
 )  # fmt: skip
 """Statuses for which a server's span is an error (OpenTelemetry semantic conventions for gRPC)."""
 
+_FLAGS: Final = tuple(map(str, Flag))
+
 Log = Callable[[ExchangeState, Peer, float], None]
 
 
 class SpanLog:
-    """Takes the place of the access log's `log`, and calls it. `send(spans, records)` speaks to the supervisor, and
-    `drop(spans)` counts. `flush` is to be called about once a second, and `on_taken` for each batch that came there."""
+    """Takes the place of the access log's `log`, and calls it. `send(spans, records)` speaks to the supervisor; `drop`
+    counts spans that are not told of, and `count` those that are, before they are. `flush` is to be called about once a
+    second, and `on_taken` for each batch that came there."""
 
-    __slots__ = ("_drop", "_log", "_records", "_send", "_slow_s", "_tracer", "_under_way")
+    __slots__ = ("_count", "_drop", "_log", "_records", "_send", "_slow_s", "_tracer", "_under_way")
 
     def __init__(
-        self, tracer: Tracer, log: Log, send: Callable[[int, bytes], None], drop: Callable[[int], None]
-    ) -> None:
+        self, tracer: Tracer, log: Log, send: Callable[[int, bytes], None], drop: Callable[[int], None],
+        count: Callable[[int], None],
+    ) -> None:  # fmt: skip
         self._tracer = tracer
         self._log = log
         self._send = send
         self._drop = drop
+        self._count = count
         self._slow_s = tracer.slow_s
         self._records: list[Record] = []
         self._under_way = 0
@@ -69,6 +76,7 @@ class SpanLog:
         if len(self._records) >= MAX_RECORDS:
             self._drop(count_spans(record))
             return
+        self._count(count_spans(record))
         self._records.append(record)
         if len(self._records) % BATCH_RECORDS == 0:
             self.flush()
@@ -135,17 +143,22 @@ def describe(exchange: ExchangeState, trace: Trace, peer: Peer, now: float) -> R
     path, _, query = exchange.target.partition(b"?") if exchange.target else (head.path, b"", head.query or b"")
     flag = exchange.flag if failure is None else failure.flag
     return Record(
-        trace.trace_id, trace.span_id, trace.parent_id, trace.flags, trace.state[:MAX_BYTES], trace.late,
+        trace.trace_id, trace.span_id, trace.parent_id, trace.flags, _cut(trace.state), trace.late,
         exchange.started_at, now, exchange.first_byte_at,
-        head.method[:MAX_BYTES], peer.scheme, head.host[:MAX_BYTES], path[:MAX_BYTES], query[:MAX_BYTES],
-        head.path[:MAX_BYTES], head.minor, head.grpc,
-        exchange.status, exchange.grpc_status, str(Flag(flag)), failure is not None, exchange.reason[:MAX_BYTES],
+        _cut(head.method), peer.scheme, head.host[:MAX_BYTES], _cut(path), _cut(query), _cut(head.path), head.minor,
+        head.grpc,
+        exchange.status, exchange.grpc_status, _FLAGS[flag], failure is not None, exchange.reason[:MAX_BYTES],
         entry.name if entry is not None else "", share.cluster if share is not None else "",
         _find_variant(entry, share), exchange.upstream_s,
         exchange.bytes_received, exchange.bytes_sent, head.request_id,
-        (head.get(b"user-agent") or b"")[:MAX_BYTES], head.find(MODEL_NAME) or b"", head.find(MODEL_VERSION) or b"",
+        _cut(head.get(b"user-agent") or b""), head.find(MODEL_NAME) or b"", head.find(MODEL_VERSION) or b"",
         peer.address, peer.identity, exchange.version, False, trace.moments, trace.attempts,
     )  # fmt: skip
+
+
+def _cut(value: bytes) -> bytes:
+    """Compiled code would make a copy of what is short enough."""
+    return value if len(value) <= MAX_BYTES else value[:MAX_BYTES]
 
 
 def _find_variant(entry: Entry | None, share: Share | None) -> int:

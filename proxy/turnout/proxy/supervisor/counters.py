@@ -9,6 +9,7 @@ Rules:
 
 import errno
 import os
+import sys
 from collections.abc import Iterator
 
 from turnout.proxy.errors import Flag
@@ -101,6 +102,10 @@ class Blocks:
         """One record, added up over all blocks."""
         words = [memoryview(os.pread(fd, _RECORD_BYTES, 8 * offset)).cast("Q") for fd in self._fds]
         return [sum(column) for column in zip(*words, strict=True)]
+
+    def word(self, slot: int, word: int) -> int:
+        """One of the process-wide words of a slot."""
+        return int.from_bytes(os.pread(self._fds[slot], 8, 8 * word), sys.byteorder)
 
     def clear_gauges(self, slot: int, records: dict[int, RecordKey]) -> None:
         """Set a dead worker's gauges to zero. `records` are the names by offset."""

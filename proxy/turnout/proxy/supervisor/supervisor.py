@@ -39,9 +39,10 @@ from turnout.proxy.supervisor.state import Facts, SpanFacts, State
 from turnout.proxy.supervisor.states.events import Events
 from turnout.proxy.supervisor.states.facts import state_facts
 from turnout.proxy.supervisor.states.states import States
+from turnout.proxy.supervisor.tracing.arrivals import Arrivals
 from turnout.proxy.supervisor.tracing.environment import Tracing
 from turnout.proxy.supervisor.tracing.exporter import Exporter, Out
-from turnout.proxy.telemetry.layout import Layout
+from turnout.proxy.telemetry.layout import Layout, Word
 from turnout.proxy.worker.memory import find_memory_limit
 from turnout.proxy.worker.messages import Failing, Overloaded, Probed, Probing, Spans, TlsFailed
 from turnout.proxy.worker.overload import share_memory
@@ -94,6 +95,7 @@ class Supervisor:
             options.dns_refresh_s, options.listen_wins, has_predecessor=inheritance is not None,
         )  # fmt: skip
         self.spans = None if tracing is None else Exporter(partial(_connect, tracing), tracing.batching)
+        self._arrivals = Arrivals()
         self._source = source
         self._successor_command = successor_command
         self._inheritance = inheritance
@@ -287,6 +289,7 @@ class Supervisor:
                 self.states.on_probed(slot, message)
             case Spans():
                 assert self.spans is not None, "workers tell of spans only where they are exported"
+                self._arrivals.on_spans(slot, message.spans)
                 self.spans.offer(message.spans, message.records)
             case TlsFailed():
                 logger.warning("%s", _describe_tls(message))
@@ -306,6 +309,11 @@ class Supervisor:
     def _on_death(self, slot: int) -> None:
         self.blocks.clear_gauges(slot, {offset: key for key, offset in self.layout.records()})
         self.states.on_slot_gone(slot)
+        if self.spans is not None:
+            lost = self._arrivals.on_death(slot, self.blocks.word(slot, Word.SPANS_RECORDED))
+            if lost:
+                logger.warning("worker %d died before it told of %d spans", slot, lost)
+                self.spans.drop("worker_died", lost)
 
 
 def _worker_options(options: ProxyOptions, tracing: Tracing | None) -> Options:

@@ -53,6 +53,8 @@ class Word(IntEnum):
     """Connections of HTTP/2 that were ended since the client did too much of what costs only us."""
     SPANS_DROPPED = 11
     """Spans that a worker could not tell of: the supervisor had not taken the ones before."""
+    SPANS_RECORDED = 12
+    """Spans that a worker tells of: those of them that did not come to the supervisor when it died are lost."""
     OBSERVER_FAILURES = 20
     """Pairs of answers on which an observer failed."""
     TLS_DOWNSTREAM_TOTAL = 24

@@ -336,7 +336,8 @@ class Worker:
             return None, None
         tracer = Tracer(options.sampler, options.formats, options.slow_s)
         drop = partial(self._counters.add, int(Word.SPANS_DROPPED))
-        return tracer, SpanLog(tracer, log, lambda spans, records: self._send(Spans(spans, records)), drop)
+        count = partial(self._counters.add, int(Word.SPANS_RECORDED))
+        return tracer, SpanLog(tracer, log, lambda spans, records: self._send(Spans(spans, records)), drop, count)
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         """Run a coroutine and keep it from being collected."""

@@ -23,7 +23,7 @@ from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, Trace
 from span_records import ATTEMPT, PLAIN, C, P, S, T, change
 
 from turnout.proxy.supervisor.tracing.describe import CLIENT, SERVER, Span, make_spans
-from turnout.proxy.supervisor.tracing.otlp import Encoder
+from turnout.proxy.supervisor.tracing.otlp import Envelope, encode_span
 from turnout.proxy.telemetry.trace.record import (
     Record,
     count_spans,
@@ -54,8 +54,8 @@ def test_a_record_is_the_same_behind_the_channel() -> None:
 def test_an_exchange_is_a_server_span_with_a_client_span_below_it() -> None:
     server, client = spans(PLAIN)
     assert count_spans(PLAIN) == 2
-    assert (server.trace_id, server.span_id, server.parent_id) == (T.decode(), S.decode(), P.decode())
-    assert (client.trace_id, client.span_id, client.parent_id) == (T.decode(), C.decode(), S.decode())
+    assert (server.trace_id, server.span_id, server.parent_id) == (T, S, P)
+    assert (client.trace_id, client.span_id, client.parent_id) == (T, C, S)
     assert (server.kind, server.name) == (SERVER, "POST default/iris/split")
     assert (client.kind, client.name) == (CLIENT, "POST")
     assert server.attributes == {
@@ -143,13 +143,13 @@ def test_the_model_is_what_the_protocol_says() -> None:
 def test_a_copy_is_a_span_alone() -> None:
     shadow = msgspec.structs.replace(ATTEMPT, shadow=True)
     (span,) = spans(make_detached(T, S, 1, b"", b"POST", b"/infer", False, -1, shadow))
-    assert (span.parent_id, span.kind, span.attributes["turnout.shadow"]) == (S.decode(), CLIENT, True)
+    assert (span.parent_id, span.kind, span.attributes["turnout.shadow"]) == (S, CLIENT, True)
 
 
 @pytest.mark.parametrize("value", [bytes(range(1, 256)), "ü".encode(), b"\xff" * 900])
 def test_whatever_bytes_came_the_json_is_valid(value: bytes) -> None:
     record = change(path=b"/" + value, query=value, sent_path=b"/" + value, method=value, user_agent=value, model=value)
-    body = json.loads(Encoder({}, "turnout", "1").encode(make_spans(record), 0.0))
+    body = json.loads(Envelope({}, "turnout", "1").wrap([encode_span(span, 0.0) for span in make_spans(record)]))
     assert len(body["resourceSpans"][0]["scopeSpans"][0]["spans"]) == 2
 
 
@@ -194,6 +194,7 @@ def without_empty(value: Any) -> Any:
 )
 def test_what_is_sent_is_what_the_sdk_would_send(record: Record) -> None:
     resource = Resource({"service.name": "turnout", "count": 3, "tags": ["a", "b"], "on": True, "share": 0.5})
-    ours = json.loads(Encoder(resource.attributes, "turnout", "1").encode(make_spans(record), 0.0))
+    encoded = [encode_span(span, 0.0) for span in make_spans(record)]
+    ours = json.loads(Envelope(resource.attributes, "turnout", "1").wrap(encoded))
     theirs = json.loads(encode_spans([as_sdk(span, resource) for span in make_spans(record)]).to_json())
     assert without_empty(ours) == without_empty(theirs)

@@ -8,11 +8,11 @@ from turnout.proxy.supervisor.counters import Counts
 from turnout.proxy.supervisor.state import SpanFacts
 from turnout.proxy.telemetry.layout import Word
 
-DROP_REASONS = ("export", "queue", "shutdown", "worker")
+DROP_REASONS = ("export", "queue", "rejected", "shutdown", "worker", "worker_died")
 
 
 def span_families(counts: Counts, facts: SpanFacts) -> Iterator[Metric]:
-    """Every span that was recorded is exported, dropped, or waiting."""
+    """Every span that was recorded is exported, dropped, or on its way."""
     yield CounterMetricFamily("turnout_spans_exported", "Spans that the collector took", value=facts.exported)
     dropped = CounterMetricFamily("turnout_spans_dropped", "Spans that never came to the collector", labels=["reason"])
     by_reason = {**facts.dropped, "worker": counts.words[Word.SPANS_DROPPED]}

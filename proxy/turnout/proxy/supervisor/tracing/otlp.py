@@ -1,16 +1,17 @@
 """Spans in the JSON of OTLP (opentelemetry-proto, `ExportTraceServiceRequest`): ids in hex, 64-bit numbers as strings,
 enumerations as numbers.
 
-Written here and not by the SDK, which takes 46 µs a span for it where this takes 4: it is most of what a recorded
-request costs.
+Written here and not by the SDK, which takes 46 µs a span for it where this takes 2: it is most of what a
+recorded request costs. What many spans say is encoded once (`Shared`), and the rest is put around it as text, of which
+only what others wrote is escaped.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from turnout.proxy.supervisor.tracing.describe import Span, Value
+from turnout.proxy.supervisor.tracing.describe import Shared, Span, Value
 
 ERROR = 2
 """`Status.StatusCode`."""
@@ -31,49 +32,75 @@ class KeyValue(msgspec.Struct, gc=False):
     value: StringValue | dict[str, Any]
 
 
-class Encoder:
-    """Of spans of one resource and one scope."""
+class Envelope:
+    """What is around spans of one resource and one scope."""
 
     def __init__(self, resource: Mapping[str, Any], scope: str, version: str) -> None:
         told = {"resource": {"attributes": encode_attributes(resource)}}
         scopes = [{"scope": {"name": scope, "version": version}, "spans": [None]}]
         self._before, self._after = _encode({"resourceSpans": [{**told, "scopeSpans": scopes}]}).rsplit(b"null", 1)
 
-    def encode(self, spans: Iterable[Span], offset_s: float) -> bytes:
-        """The body of a request to a collector; `offset_s` is what the clock of the wall is ahead of the spans'."""
-        # One by one: what is made of a span is gone before the next, and the cyclic collector has nothing to look at.
-        return self._before + b",".join([_encode(_encode_span(span, offset_s)) for span in spans]) + self._after
+    def wrap(self, spans: Sequence[bytes]) -> bytes:
+        """The body of a request to a collector, out of spans that are encoded."""
+        return b"".join([self._before, b",".join(spans), self._after])
 
 
-def _encode_span(span: Span, offset_s: float) -> dict[str, Any]:
-    told: dict[str, Any] = {
-        "traceId": span.trace_id,
-        "spanId": span.span_id,
-        "flags": span.flags,
-        "name": span.name,
-        "kind": span.kind,
-        "startTimeUnixNano": _nanoseconds(span.start + offset_s),
-        "endTimeUnixNano": _nanoseconds(span.end + offset_s),
-        "attributes": encode_attributes(span.attributes),
-    }
-    if span.parent_id:
-        told["parentSpanId"] = span.parent_id
-    if span.state:
-        told["traceState"] = span.state
-    if span.moments:
-        told["events"] = [{"name": name, "timeUnixNano": _nanoseconds(at + offset_s)} for name, at in span.moments]
-    if span.error is not None:
-        told["status"] = {"code": ERROR, "message": span.error} if span.error else {"code": ERROR}
-    return told
+def encode_span(span: Span, offset_s: float) -> bytes:
+    """One span; `offset_s` is what the clock of the wall is ahead of the span's."""
+    attributes = _encode_shared(span.shared)
+    if span.own:
+        attributes = b"%b,%b" % (attributes, _encode_inside(span.own))
+    return (
+        b'{"traceId":"%b","spanId":"%b"%b,"flags":%d,"name":%b,"kind":%d,"startTimeUnixNano":"%d000",'
+        b'"endTimeUnixNano":"%d000","attributes":[%b]%b%b}'
+    ) % (
+        span.trace_id,
+        span.span_id,
+        b',"parentSpanId":"%b"' % span.parent_id if span.parent_id else b"",
+        span.flags,
+        _encode(span.name),
+        span.kind,
+        _microseconds(span.start + offset_s),
+        _microseconds(span.end + offset_s),
+        attributes,
+        _encode_moments(span.moments, offset_s) if span.moments else b"",
+        _encode_rest(span) if span.state or span.error is not None else b"",
+    )
 
 
-def _nanoseconds(at: float) -> str:
-    return str(int(at * 1e6) * 1000)  # a double has no nanoseconds of a time of day
+def _encode_shared(shared: tuple[Shared, ...]) -> bytes:
+    for part in shared:
+        if not part.encoded:
+            part.encoded = _encode_inside(part.attributes)
+    return b",".join([part.encoded for part in shared])
+
+
+def _encode_inside(attributes: Mapping[str, Value]) -> bytes:
+    """The list without its brackets."""
+    return _encode(encode_attributes(attributes))[1:-1]
+
+
+def _encode_moments(moments: list[tuple[str, float]], offset_s: float) -> bytes:
+    # Their names are our own words.
+    told = [b'{"name":"%b","timeUnixNano":"%d000"}' % (n.encode(), _microseconds(at + offset_s)) for n, at in moments]
+    return b',"events":[%b]' % b",".join(told)
+
+
+def _encode_rest(span: Span) -> bytes:
+    """What few spans have."""
+    told = b',"traceState":%b' % _encode(span.state) if span.state else b""
+    if span.error is None:
+        return told
+    status: dict[str, Any] = {"code": ERROR, "message": span.error} if span.error else {"code": ERROR}
+    return told + b',"status":%b' % _encode(status)
+
+
+def _microseconds(at: float) -> int:
+    return int(at * 1e6)  # a double has no nanoseconds of a time of day
 
 
 def encode_attributes(attributes: Mapping[str, Value | Any]) -> list[KeyValue]:
     """The list of `KeyValue`."""
-    # Most are strings, and this line is most of the work.
     return [
         KeyValue(key, StringValue(value)) if type(value) is str else KeyValue(key, _encode_value(value))
         for key, value in attributes.items()
