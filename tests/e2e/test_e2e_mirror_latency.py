@@ -2,22 +2,29 @@
 
 import asyncio
 import itertools
+import socket
 import statistics
-from collections.abc import Callable
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from actors.bad_calls import break_off, call_rules, crumble, flood, hang, lie, refuse, reset
-from actors.grpc_calls import models, proxied
+from actors.bad_calls import answer, break_off, call_rules, crumble, flood, hang, lie, refuse, reset
+from actors.grpc_calls import proxied
 from actors.http2_server import Connection, Http2Server, Request
 from actors.mirroring import Start, ended, glance, hosts
+from actors.proxy import until
 from actors.shadow_process import shadow_process
 from actors.steady_load import SteadyLoad
+from free_ports import free_port
 
 BAD = ("hang", "reset", "slam", "garbage", "cut", "flood", "deaf", "fail", "crumbs")
 BAD_CALLS = (hang, reset, lie, refuse, break_off, flood, crumble)
 """Those that leave the connection be: with the others the shadow is soon left alone."""
 RATE = 1_000
+CALL_BYTES = 150
+"""What `quick_model` answers."""
 TURNS = 10
 SECONDS = 2
 
@@ -63,10 +70,28 @@ async def test_the_p99_at_1000_requests_a_second_is_that_beside_a_good_shadow(
     assert medians["bad"] <= max(1.1 * medians["good"], medians["good"] + 1.0), found
 
 
+@asynccontextmanager
+async def quick_model() -> AsyncIterator[int]:
+    """The port of a gRPC server that costs next to nothing, so that its own load is not what is measured."""
+    port, program = free_port(), Path(__file__).parents[1] / "bench" / "sidebyside" / "grpc_upstream.py"
+    process = await asyncio.create_subprocess_exec(sys.executable, str(program), str(port))
+    try:
+        await until(lambda: is_open(port))
+        yield port
+    finally:
+        process.kill()
+        await process.wait()
+
+
+def is_open(port: int) -> bool:
+    with socket.socket() as tried:
+        return tried.connect_ex(("127.0.0.1", port)) == 0
+
+
 async def p99_of_calls_ms(tool: str, folder: Path, port: int, host: str) -> float:
     """RATE unary calls a second for SECONDS by h2load, over four connections; all of them are answered."""
     message, log = folder / "message", folder / "calls.log"
-    message.write_bytes(b"\0\0\0\0\x0a" + bytes(10))
+    message.write_bytes(b"\0\0\0\0\x91" + bytes(CALL_BYTES - 5))
     log.unlink(missing_ok=True)
     fields = (":authority: " + f"{host}.test", "content-type: application/grpc", "te: trailers")
     argv = [tool, "-c", "4", "-m", "50", "--rps", str(RATE // 4), "-D", str(SECONDS), "-d", str(message)]
@@ -85,17 +110,18 @@ async def p99_of_calls_ms(tool: str, folder: Path, port: int, host: str) -> floa
 async def test_the_p99_of_calls_is_that_beside_a_good_shadow(
     tmp_path: Path, require_tool: Callable[[str], str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The same for gRPC: resets, refusals and floods of one shadow, and another that answers."""
+    """The same for gRPC: resets, refusals and floods of one shadow, and another that answers. Both are the same kind of
+    server, so that none costs the machine more than the other by what it is."""
     tool, found = require_tool("h2load"), {"good": list[float](), "bad": list[float]()}
 
     def take_turns(connection: Connection, stream: int, request: Request) -> None:
         BAD_CALLS[len(bad.requests) % len(BAD_CALLS)](connection, stream, request)
 
-    async with Http2Server("bad") as bad:
-        bad.on_request = take_turns
-        with models("live", "good") as servers:
-            ports = {"good": servers["good"].port, "bad": bad.port}
-            with proxied(tmp_path / "proxy", call_rules(servers["live"].port, ports), servers) as calls:
+    async with Http2Server("good") as good, Http2Server("bad") as bad:
+        good.on_request, bad.on_request = answer, take_turns
+        ports = {"good": good.port, "bad": bad.port}
+        async with quick_model() as live:
+            with proxied(tmp_path / "proxy", call_rules(live, ports), {}) as calls:
                 for _ in range(TURNS + 1):
                     for name, figures in found.items():
                         figures.append(await p99_of_calls_ms(tool, tmp_path, calls.proxy.port, name))

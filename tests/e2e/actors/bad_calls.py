@@ -1,4 +1,4 @@
-"""How a gRPC server that is a shadow may misbehave: for `Http2Server.on_request`; and rules that copy calls to some."""
+"""How a gRPC server that is a shadow behaves, mostly badly: for `Http2Server.on_request`. And rules that copy calls."""
 
 import h2.errors
 from actors.grpc_calls import policy, predictor, route
@@ -17,6 +17,10 @@ def call_rules(live: int, shadows: dict[str, int], timeout: str = "400ms") -> st
         documents += predictor(name, port)
         documents += route(name, f"[{{filters: [{mirror}, {EXTENSION}], backendRefs: [{{name: live}}]}}]")
     return documents
+
+
+def answer(connection: Connection, stream: int, request: Request) -> None:
+    connection.answer(stream, OK_FIELDS, b"\0\0\0\0\x05hello", [(b"grpc-status", b"0")])
 
 
 def hang(connection: Connection, stream: int, request: Request) -> None:

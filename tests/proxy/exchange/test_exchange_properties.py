@@ -231,10 +231,10 @@ class World:
         tracer = Tracer(SAMPLERS[seed % 3], ("tracecontext",), SLOW_S)
         self.recorded = 0
         self.spans = SpanLog(
-            tracer, self.log, self.take, lambda spans: self.fail(f"{spans} spans were dropped"), self.count_recorded
+            tracer, self.take, lambda spans: self.fail(f"{spans} spans were dropped"), self.count_recorded
         )
-        self.services = Services(fake, counters, self.clock, self.clock, self.spans.log, self.replays, 3.0)
-        self.services.tracer = tracer
+        self.services = Services(fake, counters, self.clock, self.clock, self.log, self.replays, 3.0)
+        self.services.tracer, self.services.recorder = tracer, self.spans
         self.guards = Guards(Buckets(self.words, [], 0), counters, b"", 1)
         self.clients, self.connections, self.idle = list[Client](), list[Connection](), list[Connection]()
         self.clusters, self.ever, self.budgets = dict[str, Cluster](), list[Cluster](), list[Any]()

@@ -2,8 +2,6 @@
 
 import pytest
 
-from turnout.proxy.exchange.state import ExchangeState
-from turnout.proxy.filters.peer import Peer
 from turnout.proxy.filters.tracing import Tracer
 from turnout.proxy.net.spans import BATCH_RECORDS, MAX_RECORDS, MAX_UNDER_WAY, SpanLog
 from turnout.proxy.telemetry.trace.record import Attempt, Record, decode_records, make_detached
@@ -24,11 +22,8 @@ class Supervisor:
         self.batches: list[list[int]] = []
         self.dropped = self.counted = 0
         tracer = Tracer(make_sampler("always_on", 1.0), ("tracecontext",), 1.0)
-        self.log = SpanLog(tracer, self._log, self._take, self._drop, self._count)
+        self.log = SpanLog(tracer, self._take, self._drop, self._count)
         self.keep = tracer.keep
-
-    def _log(self, exchange: ExchangeState, peer: Peer, now: float) -> None:
-        """No access log."""
 
     def _take(self, spans: int, records: bytes) -> None:
         numbers = [int(record.trace_id) for record in decode_records(records)]

@@ -102,6 +102,8 @@ class Ending(ExchangeState):
         self._upstream = self._resume = None
         assert downstream is not None
         services.log(self, downstream.peer, now)
+        if services.recorder is not None:
+            services.recorder.on_end(self, downstream.peer, now)
         downstream.on_exchange_done(self._request_ended, now)
 
     def _end_tap(self, tap: Tap, now: float) -> None:

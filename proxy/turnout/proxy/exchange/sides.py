@@ -145,6 +145,16 @@ class Upstreams(Protocol):
         """An endpoint of the cluster that may be used and has an idle connection."""
 
 
+class Recorder:
+    """Who is told of each exchange that is over, behind the access log, and records those that are traced. A class to
+    inherit from, as `Requester` is: it is called for each request."""
+
+    __slots__ = ()
+
+    def on_end(self, exchange: "ExchangeState", peer: Peer, now: float) -> None:
+        raise NotImplementedError
+
+
 class Replays:
     """The memory of a worker for request bodies that may have to be sent again, in bytes."""
 
@@ -157,11 +167,12 @@ class Replays:
 class Services:
     """What all exchanges of a worker share. `overloaded`: new requests are refused, for want of memory.
 
-    `wall` is the clock of the wall, for dates in fields. `tracer` is None where no spans are exported.
+    `wall` is the clock of the wall, for dates in fields. `tracer` and `recorder` are None where no spans are exported.
     """
 
     __slots__ = (
-        "clock", "counters", "idle_timeout_s", "log", "overloaded", "replays", "tracer", "upstreams", "wall",
+        "clock", "counters", "idle_timeout_s", "log", "overloaded", "recorder", "replays", "tracer", "upstreams",
+        "wall",
     )  # fmt: skip
 
     def __init__(
@@ -183,6 +194,7 @@ class Services:
         self.idle_timeout_s = idle_timeout_s
         self.overloaded = False
         self.tracer: Tracer | None = None
+        self.recorder: Recorder | None = None
 
 
 class Scope:

@@ -1,4 +1,4 @@
-"""Records of the exchanges that are traced, told to the supervisor in batches; it stands before the access log.
+"""Records of the exchanges that are traced, told to the supervisor in batches.
 
 An exchange that was not sampled is recorded after all if it failed, its answer was a 5xx or the like of gRPC, or its
 answer was slow to begin. Nothing waits for records: they are kept while the supervisor has not taken the ones before,
@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Final
 
 from turnout.proxy.errors import Flag
+from turnout.proxy.exchange.sides import Recorder
 from turnout.proxy.exchange.state import ExchangeState
 from turnout.proxy.filters.peer import Peer
 from turnout.proxy.filters.tracing import Trace, Tracer
@@ -34,22 +35,19 @@ SERVER_ERRORS = frozenset(
 
 _FLAGS: Final = tuple(map(str, Flag))
 
-Log = Callable[[ExchangeState, Peer, float], None]
 
+class SpanLog(Recorder):
+    """A worker's. `send(spans, records)` speaks to the supervisor; `drop` counts spans that are not told of, and
+    `count` those that are, before they are. `flush` is to be called about once a second, and `on_taken` for each batch
+    that came there."""
 
-class SpanLog:
-    """Takes the place of the access log's `log`, and calls it. `send(spans, records)` speaks to the supervisor; `drop`
-    counts spans that are not told of, and `count` those that are, before they are. `flush` is to be called about once a
-    second, and `on_taken` for each batch that came there."""
-
-    __slots__ = ("_count", "_drop", "_log", "_records", "_send", "_slow_s", "_tracer", "_under_way")
+    __slots__ = ("_count", "_drop", "_records", "_send", "_slow_s", "_tracer", "_under_way")
 
     def __init__(
-        self, tracer: Tracer, log: Log, send: Callable[[int, bytes], None], drop: Callable[[int], None],
+        self, tracer: Tracer, send: Callable[[int, bytes], None], drop: Callable[[int], None],
         count: Callable[[int], None],
     ) -> None:  # fmt: skip
         self._tracer = tracer
-        self._log = log
         self._send = send
         self._drop = drop
         self._count = count
@@ -58,9 +56,7 @@ class SpanLog:
         self._under_way = 0
         tracer.keep = self.keep
 
-    def log(self, exchange: ExchangeState, peer: Peer, now: float) -> None:
-        """An exchange is over."""
-        self._log(exchange, peer, now)
+    def on_end(self, exchange: ExchangeState, peer: Peer, now: float) -> None:
         if (
             exchange.trace is None
             and exchange.failure is None

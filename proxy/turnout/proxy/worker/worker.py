@@ -29,7 +29,7 @@ from turnout.proxy.net.pool import Pool
 from turnout.proxy.net.protocol import as_factory
 from turnout.proxy.net.queue import Queue
 from turnout.proxy.net.refusal import Refusals
-from turnout.proxy.net.spans import Log, SpanLog
+from turnout.proxy.net.spans import SpanLog
 from turnout.proxy.net.timers import Timers
 from turnout.proxy.net.tls.handshake import Handshake
 from turnout.proxy.net.tls.reports import TlsReports
@@ -97,12 +97,10 @@ class Worker:
         self._pool = Pool(loop, clock, timers, counters, options.max_head_bytes, tls_reports, turn)
         self._log = _open_log(options, counters)
         log = self._log.log if self._log else _log_nothing
-        self._tracer, self._spans = self._trace(options.tracing, log)
-        if self._spans is not None:
-            log = self._spans.log
+        self._tracer, self._spans = self._trace(options.tracing)
         replay_bytes = min(REPLAY_BYTES, options.max_memory_bytes // 4 or REPLAY_BYTES)
         services = Services(self._pool, counters, clock, time.time, log, Replays(replay_bytes), options.idle_timeout_s)
-        services.tracer = self._tracer
+        services.tracer, services.recorder = self._tracer, self._spans
         self._context = WorkerContext(loop, clock, timers, services, options, tls_reports, turn)
         descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         self._shadows = Shadows(self._pool, counters, clock, timers, bound_shadows(descriptors), self._tell_fault)
@@ -330,14 +328,14 @@ class Worker:
         if self._log is not None or self._spans is not None:
             self._loop.call_later(FLUSH_S, self._flush_logs)
 
-    def _trace(self, options: TraceOptions | None, log: Log) -> tuple[Tracer | None, SpanLog | None]:
-        """What decides which requests are recorded, and what stands before the access log to tell of these."""
+    def _trace(self, options: TraceOptions | None) -> tuple[Tracer | None, SpanLog | None]:
+        """What decides which requests are recorded, and what tells of these."""
         if options is None:
             return None, None
         tracer = Tracer(options.sampler, options.formats, options.slow_s)
         drop = partial(self._counters.add, int(Word.SPANS_DROPPED))
         count = partial(self._counters.add, int(Word.SPANS_RECORDED))
-        return tracer, SpanLog(tracer, log, lambda spans, records: self._send(Spans(spans, records)), drop, count)
+        return tracer, SpanLog(tracer, lambda spans, records: self._send(Spans(spans, records)), drop, count)
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         """Run a coroutine and keep it from being collected."""
