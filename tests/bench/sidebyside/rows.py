@@ -21,12 +21,15 @@ from sidebyside.single import measure_idle, measure_start
 from sidebyside.stage import VARIANTS, Lane, Runner, Stage
 from sidebyside.tools import COMPILED
 from sidebyside.turnout import SPANS
-from sidebyside.turns import FEW, FIXED, MANY, SATURATION, Plan, measure, medians
+from sidebyside.turns import FEW, FIXED, MANY, SATURATION, Plan, Turn, measure, medians
 from sidebyside.upstream import UpstreamArgv, grpc_upstream_argv, upstream_argv
 from sidebyside.work import SHAPES, big_table, grpc_table, small_table
 
 RULES_PROXIES = ("turnout", "envoy")
 """Whose cost by the number of rules, and of what is armed, is measured."""
+
+SPANS_STARTS = 4
+"""Of the processes of the row `spans`: two of the same code differ by 2 or 3 %, and so much is to be told apart."""
 
 
 @dataclass(frozen=True)
@@ -70,11 +73,12 @@ def measure_mirror(ask: Ask) -> dict[str, Any]:
 
 
 def measure_spans(ask: Ask) -> dict[str, Any]:
-    """Small requests that bring no trace, of which none, some or all have spans."""
+    """Small requests that bring no trace, of which none, some or all have spans; by several starts of each."""
     table = small_table()
     proxies = [proxy for proxy in ask.proxies if proxy in ("turnout", COMPILED)]
     lanes = [Lane(name, name, table) for proxy in proxies for name in (f"{proxy} spans {share}" for share in SPANS)]
-    return _turns("spans", ask, lanes, "untraced", (SATURATION,), check=check_exports)
+    starts = SPANS_STARTS if ask.plan.turns > 1 else 1
+    return _turns("spans", ask, lanes, "untraced", (SATURATION,), check=check_exports, starts=starts)
 
 
 def measure_grpc(
@@ -108,13 +112,13 @@ def measure_start_row(ask: Ask) -> dict[str, Any]:
 
 def _turns(
     row: str, ask: Ask, lanes: list[Lane], shape: str, loads: tuple[str, ...], upstream: UpstreamArgv = upstream_argv,
-    check: Callable[[Runner], None] = lambda runner: None,
+    check: Callable[[Runner], None] = lambda runner: None, starts: int = 1,
 ) -> dict[str, Any]:  # fmt: skip
-    if not lanes:
-        return {"turns": [], "medians": {}}
-    with Stage(ask.folder / row, ask.cores, upstream) as stage:
-        runners = stage.start_all(lanes)
-        turns = measure(runners, SHAPES[shape], ask.plan, loads, ask.folder / row, check)
+    turns: list[Turn] = []
+    for start in range(starts if lanes else 0):
+        folder = ask.folder / f"{row}-{start}"
+        with Stage(folder, ask.cores, upstream) as stage:
+            turns += measure(stage.start_all(lanes), SHAPES[shape], ask.plan, loads, folder, check)
     return {"turns": [asdict(turn) for turn in turns], "medians": medians(turns)}
 
 
