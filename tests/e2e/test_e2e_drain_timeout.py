@@ -3,12 +3,12 @@
 import asyncio
 import signal
 from collections.abc import Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
-from actors.http2_wire import DATA, GOAWAY, connect_http2
-from actors.proxy import Proxy
+from actors.http2_wire import DATA, GOAWAY, INITIAL_WINDOW_SIZE, connect_http2, settings, window
+from actors.proxy import Proxy, until
 from actors.wire import Message, Wire, connect
 from free_ports import free_port
 
@@ -94,3 +94,31 @@ async def test_a_client_of_http_2_is_told_what_was_served(start_proxy: Start) ->
         told = [await client.read_until(GOAWAY) for _ in range(2)]
         assert [(t.code, int.from_bytes(t.payload[:4], "big")) for t in told if t] == [(0, 0x7FFF_FFFF), (0, 1)]
         assert await client.read_until(GOAWAY) is None
+
+
+async def test_a_client_of_http_2_that_reads_nothing_does_not_keep_the_worker_until_it_is_killed(
+    start_proxy: Start,
+) -> None:
+    begun = []
+
+    async def pour(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        begun.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        with suppress(ConnectionError):
+            while True:
+                writer.write(bytes(65_536))
+                await writer.drain()
+
+    port = free_port()
+    async with await asyncio.start_server(pour, "127.0.0.1", port):
+        proxy = start(start_proxy, port)
+        client = await connect_http2(proxy.port)
+        await client.send(settings((INITIAL_WINDOW_SIZE, 0x7FFF_FFFF)), window(0, 0x7FFF_0000 - 65_535))
+        client.wire.reader._transport.pause_reading()  # type: ignore[attr-defined]
+        fields = [(":method", "GET"), (":scheme", "http"), (":path", "/"), (":authority", "a")]
+        for stream in range(1, 120, 2):
+            await client.send(client.head(stream, fields))
+        await until(lambda: len(begun) == 60)
+        await drain(proxy)
+        assert "did not end in time" not in proxy.events()
+        assert len(proxy.access_lines()) == 60

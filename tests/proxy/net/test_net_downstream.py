@@ -21,8 +21,9 @@ class FakeTransport:
     def __init__(self) -> None:
         self.done: list[object] = []
 
-    def get_extra_info(self, name: str) -> None:
-        return None
+    def get_extra_info(self, name: str) -> Any:
+        """Its socket, once there is a connection to be torn."""
+        return SimpleNamespace(setsockopt=lambda *_: self.done.append("reset")) if self.done else None
 
     def get_write_buffer_size(self) -> int:
         return sum(len(data) for data in self.done if isinstance(data, bytes))
@@ -81,3 +82,26 @@ def test_a_client_that_has_all_is_not_waited_for() -> None:
     transport = FakeTransport()
     accept(transport, []).close_now()
     assert transport.done == ["abort"]
+
+
+@pytest.mark.parametrize("later_s", [0.0, LINGER_S / 2])
+def test_what_lingers_is_not_cut_by_a_wake_for_something_older_and_not_later_than_it_says(later_s: float) -> None:
+    transport = FakeTransport()
+    connection = accept(transport, [])
+    answer(connection)
+    connection.close_now()
+    assert connection.on_timer(1.0 + later_s) == 1.0 + LINGER_S
+    assert "abort" not in transport.done
+
+
+@pytest.mark.parametrize(("until_close", "then"), [(True, ["eof", "reset", "abort"]), (False, ["eof", "abort"])])
+def test_an_answer_that_only_the_end_would_end_is_torn_by_a_reset_also_when_its_exchange_is_over(
+    until_close: bool, then: list[str]
+) -> None:
+    transport = FakeTransport()
+    connection = accept(transport, [])
+    answer(connection)
+    connection._until_close = until_close
+    connection.close_now()
+    connection.on_timer(1.0 + LINGER_S)  # and the client has not read all of it
+    assert transport.done[1:] == then

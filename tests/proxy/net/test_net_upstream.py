@@ -36,7 +36,7 @@ class FakeTransport:
         return 0
 
     def write(self, data: bytes) -> None:
-        """The request."""
+        assert not self.closing, "uvloop raises, of a transport that is closed"
 
     def pause_reading(self) -> None:
         """Nothing comes but by the test."""
@@ -167,3 +167,19 @@ async def test_what_a_broken_upload_left_in_the_socket_is_read_in_slices_and_not
         assert copy.slices == 1
         await read_on(connection, copy)
         assert (copy.end, copy.slices) == ("gone", -(-20_000 // SLICE_BYTES))
+
+
+async def test_more_of_an_upload_whose_connection_has_ended_goes_nowhere_and_nothing_is_left_open() -> None:
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    with ours, theirs:
+        connection, transport, copy = ask(sock=ours)
+        spare = connection._spare
+        connection.data_received(ANSWER)
+        transport.close()
+        connection.connection_lost(ConnectionResetError())
+        connection.send_body(b"more", False)
+        assert (copy.end, copy.slices) == ("", 1), "what came of the answer still waits"
+        connection.abort()
+        assert spare is not None
+        assert spare.fileno() == -1

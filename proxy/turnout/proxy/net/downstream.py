@@ -238,13 +238,18 @@ class DownstreamConnection:
         """
         self.flush()
         if self._until_close:
-            sock = self._transport.get_extra_info("socket")
-            if sock is not None:  # under TLS there is none once the other side has gone
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-            self._transport.abort()
+            self._tear()
         else:
             self._transport.close()
             self._linger(LINGER_S)
+
+    def _tear(self) -> None:
+        """Drop the connection with what the client has not taken, so that it can't take what it has for all."""
+        if self._until_close:
+            sock = self._transport.get_extra_info("socket")
+            if sock is not None:  # under TLS there is none once the other side has gone
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        self._transport.abort()
 
     def on_exchange_done(self, request_ended: bool, now: float) -> None:
         self._exchange = None
@@ -304,7 +309,7 @@ class DownstreamConnection:
             self.flush()
             self._transport.abort()
         if self._transport.get_write_buffer_size() > MAX_KEPT_BYTES:
-            self._transport.abort()  # else it lingers, with all that the client does not read
+            self._tear()  # else it lingers, with all that the client does not read
 
     # Writing
 
@@ -355,11 +360,16 @@ class DownstreamConnection:
         self._worker.timers.wake_at(self, self._closing_at + LINGER_S)
 
     def _on_linger(self, now: float) -> float:
-        if now < self._cut_at and (
-            self._transport.get_write_buffer_size() or (self._is_tls and has_unsent(self._transport))
-        ):
-            return now + LINGER_S
-        self._transport.abort()
+        least = self._closing_at + LINGER_S
+        if now < least:
+            return least  # it was woken for something older
+        is_unread = self._transport.get_write_buffer_size() > 0
+        if now < self._cut_at and (is_unread or (self._is_tls and has_unsent(self._transport))):
+            return min(now + LINGER_S, self._cut_at)
+        if is_unread:
+            self._tear()
+        else:
+            self._transport.abort()
         return NEVER
 
     # Reading

@@ -34,7 +34,8 @@ class Http2Downstream(Http2Connection):
     """The connection. `start` comes first, with the bytes that were read by then."""
 
     __slots__ = (
-        "_cut_at", "_last_active", "_last_head", "_listener", "_shutting_down", "_streams", "_worker", "peer", "wake",
+        "_closing_at", "_cut_at", "_last_active", "_last_head", "_listener", "_shutting_down", "_streams", "_worker",
+        "peer", "wake",
     )  # fmt: skip
 
     def __init__(self, listener: ListenerContext, transport: asyncio.Transport, peer: Peer) -> None:
@@ -46,7 +47,7 @@ class Http2Downstream(Http2Connection):
         self._streams: dict[int, DownstreamStream] = {}
         self._last_head = LastHead()
         self._shutting_down = False
-        self._cut_at = 0.0
+        self._closing_at = self._cut_at = 0.0
         self._last_active = now = worker.clock()
         self.peer = peer
         self.wake = NEVER
@@ -108,8 +109,11 @@ class Http2Downstream(Http2Connection):
         """Closed from our side: the client has the time to read what was written before."""
         transport = self._transport
         is_tls = not transport.can_write_eof()
+        least = self._closing_at + LINGER_S
+        if now < least:
+            return least  # it was woken for something older
         if now < self._cut_at and (transport.get_write_buffer_size() or (is_tls and has_unsent(transport))):
-            return now + LINGER_S
+            return min(now + LINGER_S, self._cut_at)
         transport.abort()
         return NEVER
 
@@ -216,9 +220,13 @@ class Http2Downstream(Http2Connection):
             self._transport.write_eof()
         else:
             self._transport.close()
-        now = self._clock()
-        self._cut_at = now + self.idle_timeout_s
-        self.wake_at(now + LINGER_S)
+        self._linger(self.idle_timeout_s)
+
+    def _linger(self, at_most_s: float) -> None:
+        """Wait for the client to take what is written, but not longer than that."""
+        self._closing_at = self._clock()
+        self._cut_at = self._closing_at + at_most_s
+        self.wake_at(self._closing_at + LINGER_S)
 
     def close_now(self) -> None:
         """The drain is over. What was answered by now can still be read, and which streams were served (RFC 9113
@@ -232,8 +240,7 @@ class Http2Downstream(Http2Connection):
             self._transport.abort()
             return
         self._drop_streams()
-        self._cut_at = self._clock() + LINGER_S
-        self.wake_at(self._cut_at)
+        self._linger(LINGER_S)
 
     def abort(self) -> None:
         """End it with all that is on it."""

@@ -98,7 +98,7 @@ class Http2Upstream(Http2Connection):
 
     def wake_when_idle(self) -> None:
         """End it when nothing is asked for too long."""
-        if not self._lent:
+        if not (self._lent or self.is_closing):
             self._pool.timers.wake_at(self, self.idle_since + self.cluster.config.pool_idle_timeout_s)
 
     def retire(self) -> None:

@@ -228,6 +228,8 @@ class UpstreamConnection:
             self._transport.writelines((message, data))
 
     def send_body(self, data: Data, end: bool) -> None:
+        if self._is_lost:
+            return  # there is nobody to take it; what came of the answer is still being read
         if self._chunked:
             exchange = self._exchange
             chunk = encode_chunk(data, end, exchange.head.trailers if exchange and end else [])
@@ -269,6 +271,7 @@ class UpstreamConnection:
     def abort(self) -> None:
         self._exchange = None
         self._unsent = self._rest = b""
+        self._drop_spare()
         self._transport.abort()
 
     def end_tunnel(self) -> None:
