@@ -288,10 +288,11 @@ async def regex(stage: Stage) -> None:
 
 async def retries(stage: Stage) -> None:
     stage.v1.status = 503
-    got = [await stage.who("/anything", method="POST") for _ in range(8)]
-    assert got == ["iris-v2"] * 8
+    async with asyncio.timeout(20):
+        while not stage.v1.seen:  # which of them is asked first is left to chance
+            assert await stage.who("/anything", method="POST") == "iris-v2"
     again = [message for message in stage.v2.seen if message.get("x-envoy-attempt-count") == "2"]
-    assert len(again) == len(stage.v1.seen) > 0
+    assert len(again) == len(stage.v1.seen)
     stage.v2.status = 503
     before = len(stage.v1.seen) + len(stage.v2.seen)
     assert await stage.who("/") == "503"
