@@ -61,7 +61,11 @@ class _Conversation:
     async def run(self, streams: int) -> None:
         await self._ask(streams)
         while self._open:
-            found = await self._http2.read()
+            try:
+                found = await self._http2.read()
+            except TimeoutError as late:
+                state = f"streams {sorted(self._open)} open, next {self._next}, may open: {self._may_open}"
+                raise AssertionError(f"nothing comes: {state}") from late
             if found is None:
                 self._load.failures["the connection ended"] += len(self._open)
                 return

@@ -81,8 +81,11 @@ class Proxy:
         self.process.send_signal(number)
 
     async def wait(self) -> int:
-        """Wait for its end; the exit code."""
-        return await asyncio.to_thread(self.process.wait, START_S)
+        """Wait for its end; the exit code. If it does not come, what was said last is told."""
+        try:
+            return await asyncio.to_thread(self.process.wait, START_S)
+        except subprocess.TimeoutExpired as late:
+            raise AssertionError(f"it does not end; the end of its log:\n{self.events()[-4_000:]}") from late
 
     async def workers(self) -> list[int]:
         """Process ids of the workers."""
