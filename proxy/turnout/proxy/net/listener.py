@@ -22,6 +22,9 @@ class Listener:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
         self._loop = loop
+        # Whether it blocks is one flag for all processes that have it, also for one that a hot restart replaces; a
+        # copy (`dup`) of what is not said to be non-blocking here would set it, and stop that one in its `accept`.
+        sock.setblocking(False)
         self._sock = sock
         self._server: asyncio.Server | None = None
         self._take: Take | None = None
@@ -44,7 +47,6 @@ class Listener:
         self._server = await self._loop.create_server(factory, sock=self._sock.dup(), backlog=BACKLOG)
 
     def start_with(self, take: Take) -> None:
-        self._sock.setblocking(False)
         self._take = take
         self._loop.add_reader(self._sock.fileno(), self._accept)
 
@@ -64,7 +66,6 @@ class Listener:
         """Accept what is queued, then close the socket."""
         if self.started:
             self.pause()
-            self._sock.setblocking(False)
             while True:
                 try:
                     accepted, address = self._sock.accept()

@@ -46,10 +46,9 @@ class Inheritance:
         fds = [description.admin_fd, description.ready_fd, *(f for one in description.listeners for f in one.fds)]
         for fd in fds:
             os.set_inheritable(fd, False)
-        self.admin = socket.socket(fileno=description.admin_fd)
+        self.admin = _adopt(description.admin_fd)
         self.listeners = [
-            Bound(one.name, one.wanted, one.address, [socket.socket(fileno=fd) for fd in one.fds])
-            for one in description.listeners
+            Bound(one.name, one.wanted, one.address, [_adopt(fd) for fd in one.fds]) for one in description.listeners
         ]
         self._ready_fd = description.ready_fd
 
@@ -117,3 +116,11 @@ class Successor:
     def terminate(self) -> None:
         """Ask it to end."""
         self._process.terminate()
+
+
+def _adopt(fd: int) -> socket.socket:
+    """A socket that both processes have. That it does not block is a flag of both: a copy of one that is not said to be
+    so would take it away for a moment, in which the other may wait in `accept` for ever."""
+    sock = socket.socket(fileno=fd)
+    sock.setblocking(False)
+    return sock
